@@ -1,0 +1,87 @@
+"""The few disk calls that results depend on: the seam where tests inject faults.
+
+Promises: a call returns only when the whole of it was done; it raises `OSError`
+otherwise and the outcome is then unknown.  What is not here: any policy.  SQLite does
+its own disk calls; everything else that must survive goes through a `Disk`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+class Disk:
+    """Real disk calls.  Tests hand in a subclass that fails, dies or forgets at the N-th."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
+        """Opens close-on-exec, never follows a symbolic link at the last component."""
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+
+    def append(self, fd: int, data: bytes) -> None:
+        """Writes all of `data` at the end of a descriptor opened with O_APPEND."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+    def truncate(self, fd: int, length_bytes: int) -> None:
+        os.ftruncate(fd, length_bytes)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def fsync_dir(self, path: Path) -> None:
+        """Makes the entries of a folder (created, renamed, removed names) durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def replace(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def set_aside(self, source: Path, target: Path) -> None:
+        """Renames without ever replacing: raises `FileExistsError` if `target` is there.
+
+        A hard link, then an unlink: a crash between the two leaves the bytes under both
+        names.  Where the filesystem has no hard links, a rename after a look.
+        """
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:
+            if os.path.lexists(target):
+                raise FileExistsError(f"{target} exists") from None
+            os.rename(source, target)
+            return
+        os.unlink(source)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def stat(self, path: Path) -> os.stat_result:
+        """Of the name itself, not of what a symbolic link points to."""
+        return os.stat(path, follow_symlinks=False)
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def write_beside(self, path: Path, data: bytes, mode: int = 0o666) -> None:
+        """Replaces `path` by `data` durably: afterwards it is the old file or the new one.
+
+        Written beside under a temporary name, synced, renamed, folder synced.
+        """
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, mode)
+        try:
+            self.append(fd, data)
+            self.fsync(fd)
+        finally:
+            os.close(fd)
+        self.replace(temporary, path)
+        self.fsync_dir(path.parent)

@@ -1,0 +1,392 @@
+"""Every message between a client and the manager, declared once.
+
+One JSON object per line, UTF-8, at most `MAX_MESSAGE_BYTES`.  `NaN`, `Infinity` and
+`-Infinity` are accepted and written as Python's `json` does.  Unknown fields are
+ignored, unknown types refused.  What is not here: sockets, and what a message does.
+
+msgspec checks and decodes; where it refuses a number that is not finite, the standard
+library reads the text and msgspec checks what was read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from sqlqueue.errors import MessageTooLarge, ProtocolError, QueueError
+
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+MAX_HELLO_BYTES: Final = 4096
+HELLO_SECONDS: Final = 10.0
+LEASE_SECONDS: Final = 60.0
+HEARTBEAT_SECONDS: Final = 15.0
+MAX_WAIT_SECONDS: Final = 60.0
+MAX_COUNT: Final = 1000
+
+Name = Annotated[str, Meta(min_length=1, max_length=300)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+LeaseSeconds = Annotated[float, Meta(ge=1.0, le=86400.0)]
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+
+WorkerType = Literal["gpu", "cpu"]
+FailedOutcome = Literal["FAILED", "OOM", "TIMEOUT"]
+
+
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Anything on the wire; `type` says which."""
+
+
+# --- what a client says -----------------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """First on every TCP connection: proves who is there."""
+
+    token: Annotated[str, Meta(max_length=1000)]
+
+
+class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task that a worker holds, and how far it is."""
+
+    task_id: Name
+    attempt: Number | None = None
+    step: float | None = None
+    total: float | None = None
+    metrics: dict[str, Any] = {}
+
+
+class Announce(Message, frozen=True, tag="announce"):
+    """A worker (re)connects: who it is and what it holds; the rest in its name is released."""
+
+    worker_id: Name
+    worker_type: WorkerType = "gpu"
+    host: Annotated[str, Meta(max_length=300)] = ""
+    device: Annotated[str, Meta(max_length=300)] = ""
+    pid: Number = 0
+    holds: list[Held] = []
+
+
+class RequestTask(Message, frozen=True, tag="request_task"):
+    """Asks for work.
+
+    `wait`: seconds that the manager may hold the answer back until there is a task.
+    `request_id`: the same id gets the same answer.  `reserve`: fetch ahead, start nothing;
+    the task stays PENDING.  `want`: the reserved task to start now, if it is still free.
+    """
+
+    worker_id: Name
+    worker_type: WorkerType = "gpu"
+    count: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1
+    wait: Annotated[float, Meta(ge=0.0, le=MAX_WAIT_SECONDS)] = 0.0
+    request_id: Annotated[str, Meta(max_length=100)] | None = None
+    lease_seconds: LeaseSeconds = LEASE_SECONDS
+    host: Annotated[str, Meta(max_length=300)] = ""
+    device: Annotated[str, Meta(max_length=300)] = ""
+    code_version: Annotated[str, Meta(max_length=300)] = ""
+    reserve: bool = False
+    want: Name | None = None
+
+
+class SubmitResult(Message, frozen=True, tag="submit_result"):
+    """A result.  The first four fields suffice: it means the worker's running attempt."""
+
+    task_id: Name
+    worker_id: Name
+    result_data: dict[str, Any]
+    attempt: Number | None = None
+    signature: Digest | None = None
+    host: Annotated[str, Meta(max_length=300)] = ""
+    device: Annotated[str, Meta(max_length=300)] = ""
+    seconds: float | None = None
+    code_version: Annotated[str, Meta(max_length=300)] = ""
+    log_file: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class TaskFailed(Message, frozen=True, tag="task_failed"):
+    """An attempt failed; `error` is what a person should read, the traceback included."""
+
+    task_id: Name
+    worker_id: Name
+    error: str
+    attempt: Number | None = None
+    outcome: FailedOutcome = "FAILED"
+    host: Annotated[str, Meta(max_length=300)] = ""
+    device: Annotated[str, Meta(max_length=300)] = ""
+    seconds: float | None = None
+    code_version: Annotated[str, Meta(max_length=300)] = ""
+    log_file: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class Release(Message, frozen=True, tag="release"):
+    """The worker gives a task back; it is not charged for the attempt."""
+
+    task_id: Name
+    worker_id: Name
+    attempt: Number | None = None
+    reason: Annotated[str, Meta(max_length=10000)] = ""
+
+
+class Heartbeat(Message, frozen=True, tag="heartbeat"):
+    """Renews the lease of each attempt named; plain task ids will do."""
+
+    worker_id: Name
+    tasks: list[Name | Held] = []
+
+
+class StatusRequest(Message, frozen=True, tag="status"):
+    """Asks for the figures that `sqlqueue status --json` prints."""
+
+
+class ParameterMemory(Struct, frozen=True, kw_only=True):
+    """What the home remembers of one parameter of an experiment (defaults as JSON text)."""
+
+    name: str
+    original: bool
+    first_default: str | None = None
+    last_default: str | None = None
+
+
+class DescribeExperiments(Message, frozen=True, tag="describe_experiments"):
+    """Asks what the home remembers of the experiments named (owner)."""
+
+    names: list[Name]
+
+
+class ExperimentMemory(Struct, frozen=True, kw_only=True):
+    """An experiment as the home should remember it from now on."""
+
+    name: Name
+    parameters: list[ParameterMemory]
+
+
+class PrepareDirectories(Message, frozen=True, tag="prepare_directories"):
+    """Claims output directories for this queue, all or none (owner).
+
+    `set_aside`: a CSV that sqlqueue did not write is moved aside instead of refused.
+    """
+
+    output_dirs: list[str]
+    set_aside: bool = False
+
+
+class NewTask(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One cell of a sweep, as `plan.task.Task`."""
+
+    signature: Digest
+    phase: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,100}$")]
+    experiment: Name
+    parameters: dict[str, Any]
+    output_dir: str
+    seed: int | None = None
+    runtime_only: list[str] = []
+    priority: int = 0
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 3
+    timeout_seconds: float | None = None
+    cost: float = 1.0
+
+
+class AddTasks(Message, frozen=True, tag="add_tasks"):
+    """Adds what is new, links what is shared, delivers what is completed (owner).
+
+    Idempotent.  The experiments named must be given along, as they are to be remembered.
+    """
+
+    tasks: list[NewTask]
+    experiments: list[ExperimentMemory] = []
+
+
+class Repair(Message, frozen=True, tag="repair"):
+    """Brings every CSV back to what the database says (owner)."""
+
+
+# --- what the manager answers -------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    """The hello was good."""
+
+    role: Literal["owner", "worker"]
+
+
+class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
+    """A task to run; `attempt` 0 when it was only reserved."""
+
+    task_id: str
+    attempt: int
+    phase: str
+    experiment: str
+    config: dict[str, Any]
+    seed: int | None
+    output_dir: str
+    output_dirs: list[str]
+    lease_seconds: float
+    signature: str
+    timeout_seconds: float | None
+
+
+class TasksReply(Message, frozen=True, tag="tasks"):
+    """Several tasks, when more than one was asked for."""
+
+    tasks: list[TaskReply]
+
+
+class NoTask(Message, frozen=True, tag="no_task", omit_defaults=False):
+    """Nothing to run now; `done` when every task is finished."""
+
+    done: bool
+
+
+class Ack(Message, frozen=True, tag="ack"):
+    """Done, and durable.  `cancel`: tasks that the asker holds and must stop."""
+
+    cancel: list[str] | UnsetType = UNSET
+
+
+class StatusReply(Message, frozen=True, tag="status", omit_defaults=False):
+    status: dict[str, Any]
+
+
+class ExperimentsReply(Message, frozen=True, tag="experiments", omit_defaults=False):
+    experiments: list[ExperimentMemory]
+
+
+class PreparedReply(Message, frozen=True, tag="prepared", omit_defaults=False):
+    """The directories are this queue's; `set_aside` names files that were moved."""
+
+    set_aside: list[str]
+
+
+class PhaseCounts(Struct, frozen=True, kw_only=True):
+    """What adding the cells of one phase did.
+
+    `cells`: distinct tasks; `new`: did not exist; `shared`: exist and first appeared in
+    another phase; `known`: exist and first appeared in this one; `completed`: of the last
+    two, those that have a result already.
+    """
+
+    cells: int = 0
+    new: int = 0
+    shared: int = 0
+    known: int = 0
+    completed: int = 0
+
+
+class AddedReply(Message, frozen=True, tag="added", omit_defaults=False):
+    phases: dict[str, PhaseCounts]
+    delivered: int
+
+
+class RepairedReply(Message, frozen=True, tag="repaired", omit_defaults=False):
+    """What was done, one line each."""
+
+    actions: list[str]
+
+
+class Error(Message, frozen=True, tag="error", omit_defaults=False):
+    code: str
+    message: str
+    retryable: bool = False
+
+
+Request = (
+    Hello
+    | Announce
+    | RequestTask
+    | SubmitResult
+    | TaskFailed
+    | Release
+    | Heartbeat
+    | StatusRequest
+    | DescribeExperiments
+    | PrepareDirectories
+    | AddTasks
+    | Repair
+)
+Reply = (
+    Welcome
+    | TaskReply
+    | TasksReply
+    | NoTask
+    | Ack
+    | StatusReply
+    | ExperimentsReply
+    | PreparedReply
+    | AddedReply
+    | RepairedReply
+    | Error
+)
+OWNER_ONLY: Final = (DescribeExperiments, PrepareDirectories, AddTasks, Repair)
+
+_request_decoder = msgspec.json.Decoder(Request)
+_reply_decoder = msgspec.json.Decoder(Reply)
+_encoder = msgspec.json.Encoder()
+_FREE_FORM = (SubmitResult, Heartbeat, AddTasks, TaskReply, TasksReply, StatusReply)
+"""Messages with values of the user's in them, which may be NaN or infinite."""
+
+
+def encode(message: Message) -> bytes:
+    """The message as one line, the line end included."""
+    if isinstance(message, _FREE_FORM):
+        text = json.dumps(msgspec.to_builtins(message), separators=(",", ":"))
+        return text.encode() + b"\n"
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_request(line: bytes | bytearray) -> Request:
+    """What a client said; raises `ProtocolError` with what is wrong and where."""
+    return _decode(line, _request_decoder, Request)  # type: ignore[no-any-return]
+
+
+def decode_reply(line: bytes | bytearray) -> Reply:
+    """What the manager answered; raises `ProtocolError`."""
+    return _decode(line, _reply_decoder, Reply)  # type: ignore[no-any-return]
+
+
+def _decode(line: bytes | bytearray, decoder: msgspec.json.Decoder[Any], kind: Any) -> Any:
+    if len(line) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(f"a message holds at most {MAX_MESSAGE_BYTES} bytes")
+    try:
+        return decoder.decode(line)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _decode_slowly(line, kind)
+
+
+def _decode_slowly(line: bytes | bytearray, kind: Any) -> Any:
+    """For what msgspec's parser refuses and Python's reads: NaN, lone surrogates."""
+    try:
+        value = json.loads(line.decode("utf-8"))
+        return msgspec.convert(_printable(value), kind)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"not a message of the protocol: {error}") from None
+    except RecursionError:
+        raise ProtocolError("not a message of the protocol: nested too deeply") from None
+    except ValueError as error:
+        raise ProtocolError(f"not one JSON object in UTF-8: {error}") from None
+
+
+def _printable(value: Any) -> Any:
+    """Lone surrogates have no UTF-8 form: they become their escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    return value
+
+
+def is_complete(text: bytes | bytearray) -> bool:
+    """Whether `text`, which has no line end yet, is one whole JSON value."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def error_reply(error: QueueError) -> Error:
+    """The error as the wire says it."""
+    return Error(code=error.code, message=error.message, retryable=error.retryable)
