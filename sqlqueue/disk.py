@@ -55,7 +55,7 @@ class Disk:
         except OSError:
             if os.path.lexists(target):
                 raise FileExistsError(f"{target} exists") from None
-            os.rename(source, target)
+            os.replace(source, target)
             return
         os.unlink(source)
 

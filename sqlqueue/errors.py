@@ -150,13 +150,12 @@ class EpochLost(QueueError):
     code = "epoch_lost"
 
 
-def retryable_codes() -> frozenset[str]:
-    """The wire codes after which a client may ask again."""
-    found: set[str] = set()
+def from_wire(code: str, message: str, retryable: bool) -> QueueError:
+    """The error that a manager's reply means; an unknown code keeps its retryability."""
     waiting: list[type[QueueError]] = [QueueError]
     while waiting:
         kind = waiting.pop()
+        if kind.__dict__.get("code") == code:
+            return kind(message)
         waiting += kind.__subclasses__()
-        if kind.retryable:
-            found.add(kind.code)
-    return frozenset(found)
+    return Retryable(message) if retryable else QueueError(message)

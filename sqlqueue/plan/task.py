@@ -5,7 +5,7 @@ Pure: no disk, clock or network.  Names of parameters are the experiment's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NewType
 
@@ -66,11 +66,13 @@ class Experiment:
     """What runs: its name as sweep files say it, and the parameters that it declares.
 
     `open_ended`: takes parameters beyond the declared ones (a function with **kwargs).
+    `cost`: estimates the relative duration of a cell from its complete parameters.
     """
 
     name: str
     parameters: tuple[Parameter, ...] = ()
     open_ended: bool = False
+    cost: Callable[[Mapping[str, Any]], float] | None = None
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)
