@@ -1,0 +1,88 @@
+"""Fixtures that all tests share.  Each that makes a queue audits it when it leaves.
+
+`home` is an empty created home, `cli` runs commands in the folder that holds it, `manager`
+is a running one, `manager_process` one that the test starts itself.  The folder is always
+`tmp_path`, and the home `tmp_path/.sqlqueue`, so the four fit together.
+What is not here: helpers (`support.py`), and anything that stands in for a real part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sqlqueue.home import NAME, Home
+from support import Cli, ManagerProcess, environment, texts
+
+
+@dataclass
+class Audits:
+    """The homes to be audited when the test ends."""
+
+    homes: list[Home] = field(default_factory=list)
+
+    def __call__(self, home: Home) -> Home:
+        """Has the home audited; returns it."""
+        if home not in self.homes:
+            self.homes.append(home)
+        return home
+
+    def forget(self, home: Home) -> None:
+        """For the test that leaves a queue broken on purpose, and says why."""
+        self.homes.remove(home)
+
+    def run(self) -> None:
+        """Fails with every finding in a home that has a database."""
+        for home in self.homes:
+            findings = audit(home)
+            assert not findings, f"the audit of {home.path} found\n{texts(findings)}"
+
+
+def audit(home: Home) -> list[object]:
+    """What is wrong with a queue; a home without a database has none yet."""
+    if not home.database.exists():
+        return []
+    from sqlqueue.store.audit import verify
+
+    return list(verify(home))
+
+
+@pytest.fixture
+def audit_on_exit() -> Iterator[Audits]:
+    """Call it with a home: the queue's invariants are checked when the test leaves."""
+    audits = Audits()
+    yield audits
+    audits.run()
+
+
+@pytest.fixture
+def home(tmp_path: Path, audit_on_exit: Audits) -> Home:
+    """A created home, still without a database."""
+    made = audit_on_exit(Home(tmp_path / NAME))
+    made.create()
+    return made
+
+
+@pytest.fixture
+def cli(tmp_path: Path, audit_on_exit: Audits) -> Cli:
+    """Runs `python -m sqlqueue ...` in `tmp_path`; there need not be a home yet."""
+    audit_on_exit(Home(tmp_path / NAME))
+    return Cli(tmp_path, environment(tmp_path / "state"))
+
+
+@pytest.fixture
+def manager_process(home: Home, cli: Cli, tmp_path: Path) -> Iterator[ManagerProcess]:
+    """A manager that the test starts, stops and kills itself; ended when the test leaves."""
+    manager = ManagerProcess(home, cli, tmp_path / "manager.output")
+    yield manager
+    if manager.process is not None:
+        manager.stop()
+
+
+@pytest.fixture
+def manager(manager_process: ManagerProcess) -> ManagerProcess:
+    """A running manager of `home`."""
+    return manager_process.start()
