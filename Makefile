@@ -1,0 +1,50 @@
+# Everything that is done with this repository.  Each target sets up what it needs.
+#   PYTHON=python3.12   the interpreter for a new .venv      JOBS=4   parallel test processes
+#   ARGS="-k lease"     further arguments for pytest or for the benchmarks
+
+JOBS ?= 2
+ARGS ?=
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all crash bench lint format clean distclean
+
+help: ## Show this list
+	@echo "sqlqueue: make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@sed -n 's/^#  /  /p' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install everything into it (once)
+	@tools/setup.sh
+
+demo: setup ## Run the quickstart sweep in demo/, with real training, and show what came out
+	@$(BIN)/python tools/demo.py
+
+test: lint ## Lint, type check and the tests that take seconds
+	$(BIN)/pytest -n $(JOBS) -m "not slow and not crash" $(ARGS)
+
+test-all: lint ## Lint, type check and every test, the long ones too
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+crash: setup ## Only the campaigns that kill real processes
+	$(BIN)/pytest -m crash $(ARGS)
+
+bench: setup ## Measure throughput and start-up, side by side with the naive ways
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove caches and demo/; never a queue or results of yours
+	rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## As clean, and .venv too
+	rm -rf .venv
