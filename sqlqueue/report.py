@@ -1,0 +1,260 @@
+"""The figures of `status` as text for a person, and as JSON for a program.
+
+Pure: the dict that `docs/STATUS.md` describes goes in, lines come out, no wider than the
+page.  Light: neither rich nor anything that reads the queue is imported.  What is not
+here: where the figures come from (`contact.py`), and the live display of `run`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlqueue.figures import cut_end, duration, plural, printable, share, short, thousands
+from sqlqueue.tables import Column, Page, table
+
+Figures = Mapping[str, Any]
+
+OTHERS: Final = ("running", "pending", "failed", "cancelled")
+BAR: Final = 12
+METRICS_SHOWN: Final = 3
+
+_COUNTS: Final = (
+    Column("RUNNING", "right", colour="cyan"),
+    Column("PENDING", "right"),
+    Column("FAILED", "right", colour="red"),
+    Column("CANCELLED", "right", colour="yellow"),
+)
+_PHASES: Final = (
+    Column("PHASE", least=12),
+    Column(""),
+    Column("DONE", "right", colour="green"),
+    Column("OF", "right"),
+    *_COUNTS,
+    Column("LEFT", "right"),
+)
+_DIRECTORIES: Final = (
+    Column("OUTPUT DIRECTORY", least=16),
+    Column("ROWS", "right", colour="green"),
+    Column("OF", "right"),
+    *_COUNTS,
+    Column("WAITING", "right", colour="yellow"),
+)
+_WORKERS: Final = (
+    Column("WORKER", least=8),
+    Column("HOST", least=6),
+    Column("DEVICE", least=6),
+    Column("TASK", least=14),
+    Column("TRY", "right"),
+    Column("FOR", "right"),
+    Column("STEP", "right"),
+    Column("REPORTS", least=7, keep="start"),
+)
+
+
+def status_json(status: Figures, indent: int | None = 2) -> str:
+    """The figures as JSON that every parser takes: NaN and infinity become their names."""
+    return json.dumps(_plain(status), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def status_lines(status: Figures, page: Page) -> list[str]:
+    """Everything that `sqlqueue status` prints."""
+    parts = (
+        overview(status, page),
+        phases(status["phases"], page),
+        directories(status["directories"], page),
+        workers(status["workers"], page),
+        failures(status["failures"], page),
+        remarks(status, page),
+    )
+    return _joined(part for part in parts if part)
+
+
+def _joined(parts: Iterable[list[str]]) -> list[str]:
+    lines: list[str] = []
+    for part in parts:
+        lines += ["", *part] if lines else part
+    return lines
+
+
+def overview(status: Figures, page: Page) -> list[str]:
+    """Which queue, how far it is, and who manages it."""
+    rest = others(status["totals"])
+    return [
+        f"queue    {printable(str(status['home']))}",
+        f"tasks    {page.paint(headline(status), 'bold')}",
+        *([f"         {rest}"] if rest else []),
+        f"manager  {_manager(status['manager'])}",
+    ]
+
+
+def headline(status: Figures) -> str:
+    """How far the whole queue is."""
+    done, total = status["totals"]["completed"], status["totals"]["total"]
+    if not total:
+        return "none yet; `sqlqueue init FILES...` adds some"
+    text = f"{thousands(done)} of {plural(total, 'task')} completed ({share(done, total)})"
+    eta = status["eta_seconds"]
+    return text if eta is None else f"{text}, about {duration(eta)} left"
+
+
+def others(totals: Figures) -> str:
+    """The tasks that are not completed, by state."""
+    return ", ".join(f"{thousands(totals[name])} {name}" for name in OTHERS if totals[name])
+
+
+def _manager(manager: Figures) -> str:
+    if not manager["running"]:
+        return "not running; `sqlqueue serve` starts one"
+    host = printable(str(manager.get("host") or "this host"))
+    return f"pid {manager['pid']} on {host}{_since(manager.get('started_at'))}"
+
+
+def _since(moment: object) -> str:
+    try:
+        local = datetime.fromisoformat(str(moment)).astimezone()
+    except ValueError:
+        return ""
+    return f", since {local:%Y-%m-%d %H:%M}"
+
+
+def phases(found: Sequence[Figures], page: Page) -> list[str]:
+    """One line per phase."""
+    return table(_PHASES, [_phase(each, page) for each in found], page) if found else []
+
+
+def _phase(phase: Figures, page: Page) -> list[str]:
+    done, total, eta = phase["completed"], phase["total"], phase.get("eta_seconds")
+    wide = page.columns >= 100
+    return [
+        printable(phase["phase"]),
+        bar(done, total) if wide else share(done, total),
+        *_counts(phase, done, total),
+        "" if eta is None else duration(eta),
+    ]
+
+
+def bar(done: int, total: int, columns: int = BAR) -> str:
+    """A bar and its percentage."""
+    full = columns * done // total if total else 0
+    return f"{'█' * full}{'░' * (columns - full)} {share(done, total):>4}"
+
+
+def _counts(each: Figures, done: int, total: int) -> list[str]:
+    cancelled = each["cancelled"]
+    return [
+        thousands(done),
+        thousands(total),
+        *(thousands(each[name]) for name in ("running", "pending", "failed")),
+        thousands(cancelled) if cancelled else "",
+    ]
+
+
+def directories(found: Sequence[Figures], page: Page) -> list[str]:
+    """One line per output directory; what is wrong with one stands below all."""
+    if not found:
+        return []
+    troubles = [_trouble(each, page) for each in found if each["trouble"]]
+    return table(_DIRECTORIES, [_directory(each) for each in found], page) + troubles
+
+
+def _directory(each: Figures) -> list[str]:
+    waiting = each["unsubmitted"]
+    return [
+        printable(each["output_dir"]),
+        *_counts(each, each["rows"], each["total"]),
+        thousands(waiting) if waiting else "",
+    ]
+
+
+def _trouble(each: Figures, page: Page) -> str:
+    text = f"trouble in {printable(each['output_dir'])}: {printable(each['trouble'])}"
+    return page.paint(text, "red")
+
+
+def workers(found: Sequence[Figures], page: Page) -> list[str]:
+    """One line per task being run, one per idle worker; those gone are only counted."""
+    gone = sum(each["state"] == "gone" for each in found)
+    rows = [row for each in found if each["state"] != "gone" for row in _worker(each)]
+    lines = table(_WORKERS, rows, page) if rows else []
+    missing = f"{plural(gone, 'worker')} not heard of any more" if gone else ""
+    return [*lines, page.paint(missing, "dim")] if missing else lines
+
+
+def _worker(worker: Figures) -> list[list[str]]:
+    who = [printable(str(worker[key] or "")) for key in ("worker_id", "host", "device")]
+    if not worker["tasks"]:
+        return [[*who, "(idle)", "", "", "", ""]]
+    return [who + _running(task) for task in worker["tasks"]]
+
+
+def _running(task: Figures) -> list[str]:
+    seconds = task["seconds"]
+    return [
+        printable(task["task_id"]),
+        str(task["attempt"]),
+        "" if seconds is None else duration(seconds),
+        step(task),
+        metrics(task),
+    ]
+
+
+def step(task: Figures) -> str:
+    """`12/50`, `12`, or nothing when the experiment does not report."""
+    if task["step"] is None:
+        return ""
+    return short(_whole(task["step"])) + (
+        "" if task["total"] is None else f"/{short(_whole(task['total']))}"
+    )
+
+
+def _whole(number: float) -> float:
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def metrics(task: Figures) -> str:
+    """The first few metrics that the running experiment reported."""
+    items = list((task["metrics"] or {}).items())[:METRICS_SHOWN]
+    return " ".join(f"{printable(str(name))}={short(value)}" for name, value in items)
+
+
+def failures(found: Sequence[Figures], page: Page) -> list[str]:
+    """What failed, the same error only once, with tasks to look at."""
+    lines = [page.paint("FAILED", "bold")] if found else []
+    for each in found:
+        lines.append(f"{thousands(each['count'])} × {_error(each['error'], page.columns - 8)}")
+        lines.append(cut_end(f"    {_tasks(each)}", page.columns))
+    return lines
+
+
+def _error(error: object, columns: int) -> str:
+    lines = str(error or "no reason given").strip().splitlines() or ["no reason given"]
+    return cut_end(printable(lines[-1]), columns)
+
+
+def _tasks(failure: Figures) -> str:
+    shown = [printable(each) for each in failure["task_ids"]]
+    rest = failure["count"] - len(shown)
+    return ", ".join(shown) + (f" and {thousands(rest)} more" if rest > 0 else "")
+
+
+def remarks(status: Figures, page: Page) -> list[str]:
+    """What a person should know beyond the figures."""
+    lines = [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
+    if waiting := status["unsubmitted"]:
+        text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
+        lines.append(page.paint(f"{text}; a running manager takes them in", "yellow"))
+    if status["failures"]:
+        lines.append(f"output of a task: {printable(str(status['home']))}/logs/TASK_ID/")
+    return lines
