@@ -1,0 +1,116 @@
+"""docs/PROTOCOL.md says all that protocol.py declares, and its examples are messages."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from sqlqueue import errors, protocol
+
+PAGE = (Path(__file__).parent.parent / "docs" / "PROTOCOL.md").read_text()
+SAID, ANSWERED = PAGE.split("## What the manager answers")
+REQUESTS = get_args(protocol.Request)
+REPLIES = get_args(protocol.Reply)
+NESTED = (
+    protocol.Held,
+    protocol.NewTask,
+    protocol.ExperimentMemory,
+    protocol.ParameterMemory,
+    protocol.PhaseCounts,
+)
+LIMITS = [name for name, value in vars(protocol).items() if type(value) in (int, float)]
+MESSAGES = [(kind, SAID) for kind in REQUESTS] + [(kind, ANSWERED) for kind in REPLIES]
+each_message = pytest.mark.parametrize(
+    ("kind", "page"), MESSAGES, ids=[kind.__name__ for kind, _ in MESSAGES]
+)
+
+
+def section(kind: type, page: str) -> str:
+    """The part of the page under the heading of a message."""
+    tag = kind.__struct_config__.tag  # type: ignore[attr-defined]
+    found = re.search(rf"^### `{tag}`.*?$(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no heading for {tag}"
+    return found[1]
+
+
+def rows(text: str) -> Iterator[tuple[str, str]]:
+    """Field and default of each row of the tables."""
+    for line in text.splitlines():
+        if found := re.match(r"\| `(\w+)` \| (.*?) ?\| ", line):
+            yield found[1], found[2].strip("` ")
+
+
+def examples(text: str) -> list[str]:
+    """The JSON examples, one per line."""
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def shown(field: msgspec.structs.FieldInfo) -> str:
+    """A field's default as the page writes it."""
+    if field.default is msgspec.UNSET:
+        return "absent"
+    if field.default_factory is not msgspec.NODEFAULT:
+        return json.dumps(field.default_factory())
+    return "" if field.required else json.dumps(field.default)
+
+
+@each_message
+def test_every_field_stands_in_the_table_of_its_message(kind: type, page: str) -> None:
+    stated = dict(rows(section(kind, page)))
+    fields = {each.encode_name: shown(each) for each in msgspec.structs.fields(kind)}
+    assert fields.items() <= stated.items()
+
+
+@pytest.mark.parametrize("kind", NESTED, ids=lambda kind: kind.__name__)
+def test_every_nested_field_is_named(kind: type) -> None:
+    named = {each.encode_name for each in msgspec.structs.fields(kind)}
+    assert named <= set(re.findall(r"`(\w+)`", PAGE))
+
+
+@each_message
+def test_every_message_has_examples_that_decode_to_it(kind: type, page: str) -> None:
+    decode = protocol.decode_request if kind in REQUESTS else protocol.decode_reply
+    found = examples(section(kind, page))
+    assert found
+    for text in found:
+        assert isinstance(decode(text.encode()), kind)
+        assert_known(json.loads(text), kind)
+
+
+def assert_known(example: dict[str, Any], kind: type) -> None:
+    """No example bears a field that the message does not have."""
+    fields = {each.encode_name for each in msgspec.structs.fields(kind)}
+    assert set(example) <= fields | {"type"}
+
+
+def error_classes(kind: type[errors.QueueError]) -> Iterator[type[errors.QueueError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from error_classes(each)
+
+
+def test_every_error_code_is_listed_with_its_retryability() -> None:
+    listed = dict(rows(PAGE.split("## Error codes")[1]))
+    declared = {each.code: "yes" if each.retryable else "no"
+                for each in error_classes(errors.QueueError)
+                if each.__module__ == errors.__name__}  # fmt: skip
+    assert listed == declared
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_limit_is_named(name: str) -> None:
+    assert f"`{name}`" in PAGE
+
+
+def test_the_roles_are_those_of_the_code() -> None:
+    worker_row = next(line for line in PAGE.splitlines() if line.startswith("| worker |"))
+    allowed = set(re.findall(r"`(\w+)`", worker_row))
+    tags = {kind.__struct_config__.tag for kind in REQUESTS if kind not in protocol.OWNER_ONLY}
+    assert allowed == tags - {"hello"}
