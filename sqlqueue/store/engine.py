@@ -1,0 +1,183 @@
+"""The only place that opens the database: pragmas, filesystem, version, migrations.
+
+Promises: a database that is foreign, damaged or newer than this code is refused with a
+`DatabaseError` and not touched; migrations run in one transaction each; a commit is on
+stable storage when it returns.  What is not here: any statement about tasks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+
+from sqlqueue.errors import DatabaseError
+from sqlqueue.home import Home
+
+HEAD: Final = "0001"
+"""The newest migration; a test compares it with the folder."""
+
+BUSY_MILLISECONDS: Final = 10_000
+NETWORK_FILESYSTEMS: Final = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs",
+     "glusterfs", "9p", "ncpfs", "orangefs")
+)  # fmt: skip
+
+
+def filesystem(path: Path) -> str:
+    """The type of the filesystem that holds `path`, as Linux names it; empty if unknown."""
+    found, longest = "", -1
+    try:
+        mounts = Path("/proc/self/mounts").read_text()
+    except OSError:
+        return found
+    target = path.resolve()
+    for each in mounts.splitlines():
+        _, point, kind, *_ = each.split(" ")
+        folder = point.encode().decode("unicode_escape")
+        if target.is_relative_to(folder) and len(folder) >= longest:
+            found, longest = kind, len(folder)
+    return found
+
+
+def on_network(path: Path) -> bool:
+    """Whether `path` lies on a network or FUSE filesystem, where WAL mode is unsafe."""
+    kind = filesystem(path)
+    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse")
+
+
+def migrations_folder() -> Path:
+    """Where the migrations are: inside the package of a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise DatabaseError(f"the migrations are missing beside {package}; install sqlqueue again")
+
+
+def open_writer(home: Home) -> Engine:
+    """The engine of the one process that holds the home's lock; migrates if needed."""
+    _check(home.database)
+    engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
+    try:
+        _migrate(engine, home.database)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_reader(home: Home) -> Engine:
+    """A read-only engine, good beside a running manager; raises if there is nothing to read."""
+    if not home.database.exists():
+        raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
+    _check(home.database)
+    version = _version(home.database)
+    if version != HEAD:
+        raise DatabaseError(
+            f"{home.database}: is of version {version}, this sqlqueue reads {HEAD}; "
+            "`sqlqueue init` or `sqlqueue serve` brings it up to date"
+        )
+    return _engine(home.database, read_only=True, shared=True)
+
+
+def open_memory() -> Engine:
+    """An empty database in memory, for plans that are not to leave a trace."""
+    from sqlqueue.store.schema import metadata
+
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    return engine
+
+
+def _engine(path: Path, *, read_only: bool, shared: bool) -> Engine:
+    mode = "ro" if read_only else "rwc"
+    query = {"uri": "true", "mode": mode}
+    url = URL.create("sqlite", database=path.as_uri(), query=query)
+    engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            _write_pragmas(connection, shared)
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _write_pragmas(connection: Any, shared: bool) -> None:
+    """WAL where its shared memory is safe; otherwise the file is owned alone."""
+    if not shared:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'DELETE'}")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def _check(path: Path) -> None:
+    """Refuses what is not an SQLite database before SQLite gets to touch it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DatabaseError(f"{path}: cannot be read: {error.strerror}") from None
+    if head and head != b"SQLite format 3\0":
+        raise DatabaseError(
+            f"{path}: is not an SQLite database; move it away and put a backup in its place, "
+            "or run `sqlqueue init` again to start an empty queue"
+        )
+
+
+def _version(path: Path) -> str | None:
+    """The migration that the database stands at; None when it is empty."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+            if not names:
+                return None
+            if "alembic_version" not in names:
+                raise DatabaseError(
+                    f"{path}: is a database, but not sqlqueue's; move it away or choose "
+                    "another home with --home"
+                )
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(found[0]) if found else None
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(
+            f"{path}: cannot be read as a database ({error}); put a backup in its place"
+        ) from None
+
+
+def _migrate(engine: Engine, path: Path) -> None:
+    """Runs the migrations that are missing; nothing is imported when none is."""
+    version = _version(path) if path.exists() else None
+    if version == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
+    if version is not None and version not in known:
+        raise DatabaseError(
+            f"{path}: was written by a newer sqlqueue (version {version}, this one knows up to "
+            f"{HEAD}); install that version or a later one"
+        )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,194 @@
+"""The life of a task in SQL: one verb, one function, one transaction's worth.
+
+Every function takes a connection inside a transaction; none begins or commits.  Which moves
+are legal is asked of `lifecycle`.  What is not here: adding tasks (`adding.py`), the CSVs
+(`outputs.py`), leases (they live in the manager's memory).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from sqlqueue.errors import IllegalMove
+from sqlqueue.lifecycle import CHARGED, MAX_LOSSES, Event, Outcome, State, move
+from sqlqueue.store.reading import Attempt, TaskRow, epoch
+from sqlqueue.store.schema import attempts, meta, results, tasks, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker tells of an attempt that ended."""
+
+    worker_id: str
+    now: float
+    host: str = ""
+    device: str = ""
+    seconds: float | None = None
+    code_version: str = ""
+    log_file: str = ""
+    error: str | None = None
+
+
+def advance_epoch(connection: Connection) -> int:
+    """Begins a new epoch: whoever wrote before may not write any more."""
+    number = epoch(connection) + 1
+    statement = insert(meta).values(key="epoch", value=str(number))
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["key"], set_={"value": str(number)})
+    )
+    return number
+
+
+def _set_state(connection: Connection, task: TaskRow, event: Event, **changes: Any) -> State:
+    """Moves a task as the lifecycle allows; the stored state must still be what it was."""
+    state = move(task.state, event)
+    statement = (
+        tasks.update()
+        .where(tasks.c.signature == task.signature, tasks.c.state == task.state.value)
+        .values(state=state.value, **changes)
+    )
+    if connection.execute(statement).rowcount != 1:
+        raise IllegalMove(f"{task.task_id} is not {task.state} any more")
+    return state
+
+
+def _next_number(connection: Connection, signature: str) -> int:
+    query = select(func.coalesce(func.max(attempts.c.number), 0))
+    return int(connection.execute(query.where(attempts.c.signature == signature)).scalar_one()) + 1
+
+
+def _new_attempt(connection: Connection, task: TaskRow, values: dict[str, Any]) -> Attempt:
+    number = _next_number(connection, task.signature)
+    row: dict[str, Any] = {"signature": task.signature, "number": number, "lease_seconds": 0.0}
+    row |= values
+    key = connection.execute(attempts.insert().values(**row)).inserted_primary_key
+    assert key is not None
+    outcome = row.get("outcome")
+    return Attempt(
+        id=key[0],
+        signature=task.signature,
+        task_id=task.task_id,
+        number=number,
+        worker_id=row["worker_id"],
+        outcome=Outcome(outcome) if outcome else None,
+        lease_seconds=row["lease_seconds"],
+        started_at=row["started_at"],
+    )
+
+
+def claim(
+    connection: Connection,
+    task: TaskRow,
+    report: Report,
+    *,
+    request_id: str | None,
+    lease_seconds: float,
+) -> Attempt:
+    """Begins an attempt of a pending task."""
+    _set_state(connection, task, Event.CLAIM)
+    values = {
+        "worker_id": report.worker_id,
+        "host": report.host,
+        "device": report.device,
+        "code_version": report.code_version,
+        "started_at": report.now,
+        "request_id": request_id,
+        "lease_seconds": lease_seconds,
+    }
+    return _new_attempt(connection, task, values)
+
+
+def resume(connection: Connection, task: TaskRow, attempt: Attempt) -> None:
+    """An attempt given up for lost runs after all, and no other has begun."""
+    _set_state(connection, task, Event.RESUME)
+    statement = attempts.update().where(attempts.c.id == attempt.id)
+    connection.execute(statement.values(outcome=None, ended_at=None))
+
+
+def end_attempt(connection: Connection, attempt: Attempt, outcome: Outcome, report: Report) -> None:
+    """Writes down how an attempt ended; what the report leaves out stays as it was."""
+    known = {
+        "host": report.host,
+        "device": report.device,
+        "seconds": report.seconds,
+        "code_version": report.code_version,
+        "log_file": report.log_file,
+        "error": report.error,
+    }
+    changes = {name: value for name, value in known.items() if value not in ("", None)}
+    statement = attempts.update().where(attempts.c.id == attempt.id)
+    connection.execute(statement.values(outcome=outcome.value, ended_at=report.now, **changes))
+
+
+def record_attempt(
+    connection: Connection, task: TaskRow, outcome: Outcome, report: Report
+) -> Attempt:
+    """Keeps an attempt of which the queue hears only now that it is over."""
+    values = {
+        "worker_id": report.worker_id,
+        "host": report.host,
+        "device": report.device,
+        "outcome": outcome.value,
+        "started_at": report.now - (report.seconds or 0.0),
+        "ended_at": report.now,
+        "seconds": report.seconds,
+        "code_version": report.code_version,
+        "log_file": report.log_file,
+    }
+    return _new_attempt(connection, task, values)
+
+
+def complete(connection: Connection, task: TaskRow, attempt: Attempt, metrics: str) -> None:
+    """Makes a result the accepted one and the task COMPLETED, from any state but that."""
+    previous = results.update().where(results.c.signature == task.signature, results.c.accepted)
+    connection.execute(previous.values(accepted=False))
+    keep_result(connection, task, attempt, metrics, accepted=True)
+    _set_state(connection, task, Event.SUBMIT)
+
+
+def keep_result(
+    connection: Connection, task: TaskRow, attempt: Attempt, metrics: str, *, accepted: bool = False
+) -> None:
+    """Stores a result; at most one per task is the accepted one."""
+    statement = results.insert().values(
+        signature=task.signature,
+        attempt_id=attempt.id,
+        metrics=metrics,
+        accepted=accepted,
+        arrived_at=func.coalesce(_ended_at(attempt), attempt.started_at),
+    )
+    connection.execute(statement)
+
+
+def _ended_at(attempt: Attempt) -> Any:
+    return select(attempts.c.ended_at).where(attempts.c.id == attempt.id).scalar_subquery()
+
+
+def fail(
+    connection: Connection, task: TaskRow, attempt: Attempt, outcome: Outcome, report: Report
+) -> State:
+    """Ends a running attempt that failed; the task runs again while attempts are left."""
+    end_attempt(connection, attempt, outcome, report)
+    charged = outcome in CHARGED
+    failures, losses = task.failures + charged, task.losses + (outcome is Outcome.LOST)
+    last = failures >= task.max_attempts if charged else losses >= MAX_LOSSES
+    event = Event.EXHAUST if last else Event.FAIL
+    return _set_state(connection, task, event, failures=failures, losses=losses)
+
+
+def release(connection: Connection, task: TaskRow, attempt: Attempt, report: Report) -> None:
+    """Ends a running attempt that was given back; it is not charged."""
+    end_attempt(connection, attempt, Outcome.RELEASED, report)
+    _set_state(connection, task, Event.RELEASE)
+
+
+def announce(connection: Connection, values: dict[str, Any]) -> None:
+    """Remembers who a worker is."""
+    statement = insert(workers).values(**values)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["worker_id"], set_=dict(values))
+    )

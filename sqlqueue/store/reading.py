@@ -1,0 +1,239 @@
+"""Looking at tasks, attempts and results: every question that changes nothing.
+
+Every function takes a connection inside a transaction.  What is not here: moves of tasks
+(`queue.py`), the records of the CSVs (`records.py`), the figures of `status` (`summary.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, Select, and_, bindparam, func, select
+
+from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.store.schema import (
+    attempts,
+    meta,
+    output_directories,
+    phases,
+    results,
+    task_output_dirs,
+    tasks,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task as stored, its phase by name, its parameters decoded."""
+
+    signature: str
+    task_id: str
+    phase: str
+    experiment: str
+    parameters: dict[str, Any]
+    runtime_only: list[str]
+    seed: int | None
+    state: State
+    max_attempts: int
+    timeout_seconds: float | None
+    failures: int
+    losses: int
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The columns of its CSV row that no metric may change."""
+        own = {"phase": self.phase, "task_id": self.task_id, "signature": self.signature}
+        hidden = set(self.runtime_only)
+        return own | {name: v for name, v in self.parameters.items() if name not in hidden}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a task; `outcome` None while it runs."""
+
+    id: int
+    signature: str
+    task_id: str
+    number: int
+    worker_id: str
+    outcome: Outcome | None
+    lease_seconds: float
+    started_at: float
+
+
+TASK = (
+    select(
+        tasks.c.signature,
+        tasks.c.task_id,
+        phases.c.name.label("phase"),
+        tasks.c.experiment,
+        tasks.c.parameters,
+        tasks.c.runtime_only,
+        tasks.c.seed,
+        tasks.c.state,
+        tasks.c.max_attempts,
+        tasks.c.timeout_seconds,
+        tasks.c.failures,
+        tasks.c.losses,
+    )
+    .select_from(tasks)
+    .join(phases, phases.c.id == tasks.c.phase_id)
+)
+_BY_TASK_ID = TASK.where(tasks.c.task_id == bindparam("key"))
+_BY_SIGNATURE = TASK.where(tasks.c.signature == bindparam("key"))
+_BY_ID = TASK.where(tasks.c.id == bindparam("key"))
+_PENDING = select(tasks.c.id, tasks.c.task_id).where(tasks.c.state == "PENDING")
+_LARGEST = _PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost.desc(), tasks.c.id)
+_SMALLEST = _PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost, tasks.c.id)
+_ATTEMPT = select(
+    attempts.c.id,
+    attempts.c.signature,
+    tasks.c.task_id,
+    attempts.c.number,
+    attempts.c.worker_id,
+    attempts.c.outcome,
+    attempts.c.lease_seconds,
+    attempts.c.started_at,
+).join(tasks, tasks.c.signature == attempts.c.signature)
+
+
+def _task(row: Mapping[str, Any]) -> TaskRow:
+    values = dict(row)
+    values["parameters"] = json.loads(values["parameters"])
+    values["runtime_only"] = json.loads(values["runtime_only"])
+    values["state"] = State(values["state"])
+    return TaskRow(**values)
+
+
+def _attempt(row: RowMapping) -> Attempt:
+    values = dict(row)
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    return Attempt(**values)
+
+
+def _one_task(connection: Connection, query: Select[Any], key: str | int) -> TaskRow | None:
+    row = connection.execute(query, {"key": key}).mappings().first()
+    return _task(dict(row)) if row else None
+
+
+def _attempts(connection: Connection, query: Select[Any]) -> list[Attempt]:
+    return [_attempt(row) for row in connection.execute(query).mappings()]
+
+
+def epoch(connection: Connection) -> int:
+    """The epoch of the manager that may write; 0 before the first."""
+    found = connection.execute(select(meta.c.value).where(meta.c.key == "epoch")).scalar()
+    return int(found) if found is not None else 0
+
+
+def find(connection: Connection, task_id: str, signature: str | None = None) -> TaskRow | None:
+    """The task with that signature if one is given, else with that id."""
+    if signature is not None:
+        return _one_task(connection, _BY_SIGNATURE, signature)
+    return _one_task(connection, _BY_TASK_ID, task_id)
+
+
+def candidates(connection: Connection, smallest: bool, limit: int) -> list[tuple[int, str]]:
+    """The first pending tasks in the order in which a worker of that kind takes them."""
+    query = (_SMALLEST if smallest else _LARGEST).limit(limit)
+    return [(row.id, row.task_id) for row in connection.execute(query)]
+
+
+def task_by_key(connection: Connection, key: int) -> TaskRow | None:
+    """The task with that primary key."""
+    return _one_task(connection, _BY_ID, key)
+
+
+def unfinished(connection: Connection) -> bool:
+    """Whether any task is pending or running."""
+    query = select(tasks.c.id).where(tasks.c.state.in_(["PENDING", "RUNNING"])).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def any_task(connection: Connection) -> bool:
+    """Whether there is a task at all."""
+    return connection.execute(select(tasks.c.id).limit(1)).first() is not None
+
+
+def directories_of(connection: Connection, signature: str) -> list[tuple[int, str]]:
+    """Every directory linked to a task as (id, stored path), the primary first."""
+    query = (
+        select(output_directories.c.id, output_directories.c.path)
+        .join(task_output_dirs, task_output_dirs.c.directory_id == output_directories.c.id)
+        .where(task_output_dirs.c.signature == signature)
+        .order_by(task_output_dirs.c.id)
+    )
+    return [(row.id, row.path) for row in connection.execute(query)]
+
+
+def running(connection: Connection) -> list[Attempt]:
+    """Every attempt that has no outcome yet."""
+    return _attempts(connection, _ATTEMPT.where(attempts.c.outcome.is_(None)))
+
+
+def running_of_worker(connection: Connection, worker_id: str) -> list[Attempt]:
+    """The attempts that run in the name of a worker."""
+    query = _ATTEMPT.where(attempts.c.outcome.is_(None), attempts.c.worker_id == worker_id)
+    return _attempts(connection, query)
+
+
+def requested(connection: Connection, worker_id: str, request_id: str) -> list[Attempt]:
+    """The running attempts that an earlier request with the same id began."""
+    query = _ATTEMPT.where(
+        attempts.c.request_id == request_id,
+        attempts.c.worker_id == worker_id,
+        attempts.c.outcome.is_(None),
+    )
+    return _attempts(connection, query.order_by(attempts.c.id))
+
+
+def attempts_of(connection: Connection, signature: str) -> list[Attempt]:
+    """Every attempt of a task, the oldest first."""
+    query = _ATTEMPT.where(attempts.c.signature == signature).order_by(attempts.c.number)
+    return _attempts(connection, query)
+
+
+def results_of(connection: Connection, signature: str) -> list[tuple[int, str, bool]]:
+    """Every result stored for a task as (attempt key, metrics as JSON text, accepted)."""
+    query = select(results.c.attempt_id, results.c.metrics, results.c.accepted)
+    rows = connection.execute(query.where(results.c.signature == signature))
+    return [(row.attempt_id, row.metrics, row.accepted) for row in rows]
+
+
+def row_values(row: RowMapping) -> dict[str, Any]:
+    """From a row of `TASK` with its metrics: what stands in the CSV."""
+    values = dict(row)
+    metrics = json.loads(values.pop("metrics"))
+    return _task(values).fixed | cast("dict[str, Any]", metrics)
+
+
+def accepted_rows(connection: Connection, signatures: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Of those tasks, the ones that have a result: the values of their row by signature."""
+    query = (
+        TASK.add_columns(results.c.metrics)
+        .join(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
+        .where(tasks.c.signature.in_(list(signatures)))
+    )
+    found = map(row_values, connection.execute(query).mappings())
+    return {values["signature"]: values for values in found}
+
+
+def matching(
+    held: Sequence[Attempt], number: int | None, worker_id: str | None = None
+) -> Attempt | None:
+    """Of a task's attempts: the one with that number, else the worker's running one, else
+    the worker's latest."""
+    if number is not None:
+        return next((each for each in held if each.number == number), None)
+    own = [each for each in held if each.worker_id == worker_id]
+    live = [each for each in own if each.outcome is None]
+    return (live or own or [None])[-1]  # type: ignore[list-item]
+
+
+def states(connection: Connection) -> dict[State, int]:
+    """How many tasks stand in each state."""
+    query = select(tasks.c.state, func.count()).group_by(tasks.c.state)
+    return {State(state): count for state, count in connection.execute(query)}

@@ -1,0 +1,145 @@
+"""Output directories in SQL: the record of what each CSV is, and the rows that belong in it.
+
+Every function takes a connection inside a transaction.  What is not here: the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, select
+
+from sqlqueue.store import reading
+from sqlqueue.store.csv_file import EMPTY, Record
+from sqlqueue.store.schema import (
+    output_directories,
+    results,
+    set_aside,
+    task_output_dirs,
+    tasks,
+)
+
+_DIRECTORY = output_directories.c
+_LINK = task_output_dirs.c
+_NUMBER_ROW = (
+    task_output_dirs.update()
+    .where(
+        _LINK.signature == bindparam("of_signature"),
+        _LINK.directory_id == bindparam("in_directory"),
+    )
+    .values(row_number=bindparam("to_number"))
+)
+
+
+def add_directory(connection: Connection, path: str, now: float) -> int:
+    """Adds an output directory that has no CSV yet; returns its key."""
+    statement = output_directories.insert().values(path=path, checksum=EMPTY, created_at=now)
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def directory_keys(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
+    """The keys of those stored paths that are known."""
+    query = select(_DIRECTORY.path, _DIRECTORY.id).where(_DIRECTORY.path.in_(list(paths)))
+    return {row.path: row.id for row in connection.execute(query)}
+
+
+def load(
+    connection: Connection, keys: Iterable[int] | None = None
+) -> dict[int, tuple[str, Record]]:
+    """Stored path and record of those directories, or of all."""
+    query = select(output_directories)
+    if keys is not None:
+        query = query.where(_DIRECTORY.id.in_(list(keys)))
+    return {row.id: (row.path, _record(row)) for row in connection.execute(query)}
+
+
+def _record(row: Any) -> Record:
+    return Record(
+        columns=None if row.columns is None else tuple(json.loads(row.columns)),
+        row_count=row.row_count,
+        length_bytes=row.length_bytes,
+        checksum=row.checksum or EMPTY,
+        look=row.look,
+        next_length_bytes=row.next_length_bytes,
+        next_checksum=row.next_checksum,
+    )
+
+
+def save(connection: Connection, records: dict[int, Record]) -> None:
+    """Writes down what the CSVs are."""
+    statement = output_directories.update().where(_DIRECTORY.id == bindparam("key"))
+    values = [
+        {
+            "key": key,
+            "columns": None if each.columns is None else json.dumps(each.columns),
+            "row_count": each.row_count,
+            "length_bytes": each.length_bytes,
+            "checksum": each.checksum,
+            "look": each.look,
+            "next_length_bytes": each.next_length_bytes,
+            "next_checksum": each.next_checksum,
+        }
+        for key, each in records.items()
+    ]
+    connection.execute(statement, values)
+
+
+def number_rows(connection: Connection, key: int, first: int, signatures: list[str]) -> None:
+    """Writes down which row of a CSV is whose, counted from `first`."""
+    values = [
+        {"of_signature": signature, "in_directory": key, "to_number": first + offset}
+        for offset, signature in enumerate(signatures)
+    ]
+    connection.execute(_NUMBER_ROW, values)
+
+
+def rows_of(connection: Connection, key: int) -> Iterator[dict[str, Any]]:
+    """The values of every row that belongs in a CSV, in the order in which they stand there."""
+    query = (
+        reading.TASK.add_columns(results.c.metrics)
+        .join(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
+        .join(task_output_dirs, _LINK.signature == tasks.c.signature)
+        .where(_LINK.directory_id == key, _LINK.row_number.is_not(None))
+        .order_by(_LINK.row_number)
+        .execution_options(yield_per=1000)
+    )
+    for row in connection.execute(query).mappings():
+        yield reading.row_values(row)
+
+
+def undelivered(connection: Connection) -> list[tuple[str, int]]:
+    """Links of tasks that have a row which is not in that directory's CSV."""
+    query = (
+        select(_LINK.signature, _LINK.directory_id)
+        .join(results, and_(results.c.signature == _LINK.signature, results.c.accepted))
+        .where(_LINK.row_number.is_(None))
+    )
+    return [(row.signature, row.directory_id) for row in connection.execute(query)]
+
+
+def remember_set_aside(
+    connection: Connection, key: int, path: str, reason: str, now: float
+) -> None:
+    """Notes where a person's file is being moved to, before it is moved."""
+    statement = set_aside.insert().values(directory_id=key, path=path, reason=reason, at=now)
+    connection.execute(statement)
+
+
+def set_aside_paths(connection: Connection) -> list[str]:
+    """Where files were moved to, the oldest first."""
+    query = select(set_aside.c.path).order_by(set_aside.c.id)
+    return list(connection.execute(query).scalars())
+
+
+def row_counts(connection: Connection) -> dict[int, tuple[int, int]]:
+    """Per directory: how many rows are numbered, and the highest number."""
+    query = (
+        select(_LINK.directory_id, func.count(_LINK.row_number), func.max(_LINK.row_number))
+        .where(_LINK.row_number.is_not(None))
+        .group_by(_LINK.directory_id)
+    )
+    return {key: (count, highest) for key, count, highest in connection.execute(query)}

@@ -1,0 +1,244 @@
+"""The tables.  One line of meaning each; what is not here: how they are used.
+
+Times are seconds since 1970 in UTC, for people to read; nothing is decided by them.
+Values of parameters and metrics are JSON text, in which `NaN` and `Infinity` may stand.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from sqlqueue.lifecycle import MAX_ATTEMPTS, Outcome, State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[State] | type[Outcome]) -> str:
+    return f"{column} IN ({', '.join(repr(each.value) for each in values)})"
+
+
+# Small facts about the queue itself: its id, the epoch of the manager that may write.
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Experiments that this home has seen.
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("first_seen", Float, nullable=False),
+)
+
+# What was known of an experiment's parameters, and when: decides what a signature counts.
+experiment_parameters = Table(
+    "experiment_parameters",
+    metadata,
+    Column("experiment", Text, ForeignKey("experiments.name"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("original", Boolean, nullable=False),
+    Column("first_default", Text),
+    Column("last_default", Text),
+)
+
+# Phases, and the number that the next task id of each will try first.
+phases = Table(
+    "phases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("next_number", Integer, nullable=False, server_default="0"),
+)
+
+# One task per signature.  `phase_id` is where it appeared first.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("signature", Text, nullable=False, unique=True),
+    Column("task_id", Text, nullable=False, unique=True),
+    Column("phase_id", Integer, ForeignKey("phases.id"), nullable=False),
+    Column("experiment", Text, ForeignKey("experiments.name"), nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("runtime_only", Text, nullable=False, server_default="[]"),
+    Column("seed", Integer),
+    Column("state", Text, nullable=False, server_default=State.PENDING.value),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("cost", Float, nullable=False, server_default="1"),
+    Column("max_attempts", Integer, nullable=False, server_default=str(MAX_ATTEMPTS)),
+    Column("timeout_seconds", Float),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("losses", Integer, nullable=False, server_default="0"),
+    Column("created_at", Float, nullable=False),
+    CheckConstraint(_one_of("state", State), name="state"),
+)
+_pending: Final = text("state = 'PENDING'")
+Index(
+    "ix_tasks_claim_largest",
+    tasks.c.priority.desc(),
+    tasks.c.cost.desc(),
+    tasks.c.id,
+    sqlite_where=_pending,
+    postgresql_where=_pending,
+)
+Index(
+    "ix_tasks_claim_smallest",
+    tasks.c.priority.desc(),
+    tasks.c.cost,
+    tasks.c.id,
+    sqlite_where=_pending,
+    postgresql_where=_pending,
+)
+Index("ix_tasks_state", tasks.c.state)
+
+# Which phases want which task, and with what urgency; the largest of those that stand holds.
+task_phases = Table(
+    "task_phases",
+    metadata,
+    Column("phase_id", Integer, ForeignKey("phases.id"), primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), primary_key=True),
+    Column("priority", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("timeout_seconds", Float),
+    Column("withdrawn", Boolean, nullable=False, server_default=text("0")),
+    Index("ix_task_phases_signature", "signature"),
+)
+
+# Output directories, and the record of what the CSV in each is: columns, length, checksum
+# of its content, and how the file looked when it was last synced.  `next_*`: what a rewrite
+# under way will make of it.
+output_directories = Table(
+    "output_directories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),
+    Column("columns", Text),
+    Column("row_count", Integer, nullable=False, server_default="0"),
+    Column("length_bytes", Integer, nullable=False, server_default="0"),
+    Column("checksum", Text, nullable=False, server_default=""),
+    Column("look", Text, nullable=False, server_default=""),
+    Column("next_length_bytes", Integer),
+    Column("next_checksum", Text),
+    Column("created_at", Float, nullable=False),
+)
+
+# The join: which directory must get the row of which task.  The first is the primary.
+# `row_number`: the place of the row in that CSV, counted from 1; NULL while there is none.
+task_output_dirs = Table(
+    "task_output_dirs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), nullable=False),
+    Column("directory_id", Integer, ForeignKey("output_directories.id"), nullable=False),
+    Column("row_number", Integer),
+    UniqueConstraint("signature", "directory_id"),
+    UniqueConstraint("directory_id", "row_number"),
+)
+
+# Every run of a task.  `outcome` is NULL while it runs; at most one per task runs.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("host", Text, nullable=False, server_default=""),
+    Column("device", Text, nullable=False, server_default=""),
+    Column("outcome", Text),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("seconds", Float),
+    Column("error", Text),
+    Column("code_version", Text, nullable=False, server_default=""),
+    Column("log_file", Text, nullable=False, server_default=""),
+    Column("request_id", Text),
+    Column("lease_seconds", Float, nullable=False),
+    UniqueConstraint("signature", "number"),
+    CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', Outcome)}", name="outcome"),
+)
+_running: Final = text("outcome IS NULL")
+Index(
+    "ix_attempts_running",
+    attempts.c.signature,
+    unique=True,
+    sqlite_where=_running,
+    postgresql_where=_running,
+)
+Index(
+    "ix_attempts_running_worker",
+    attempts.c.worker_id,
+    sqlite_where=_running,
+    postgresql_where=_running,
+)
+Index("ix_attempts_request", attempts.c.request_id)
+
+# Every result that arrived, flattened.  The accepted one is the row in the CSVs.
+results = Table(
+    "results",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), nullable=False),
+    Column("attempt_id", Integer, ForeignKey("attempts.id"), nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("arrived_at", Float, nullable=False),
+    Index("ix_results_signature", "signature"),
+)
+_accepted: Final = text("accepted")
+Index(
+    "ix_results_accepted",
+    results.c.signature,
+    unique=True,
+    sqlite_where=_accepted,
+    postgresql_where=_accepted,
+)
+
+# Workers that announced themselves.
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("worker_type", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("announced_at", Float, nullable=False),
+)
+
+# Files of a person's that stood where a CSV of ours belongs, and where they were moved to.
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("directory_id", Integer, ForeignKey("output_directories.id"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
