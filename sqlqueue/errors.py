@@ -13,6 +13,7 @@ from typing import ClassVar
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 class QueueError(Exception):
@@ -68,6 +69,13 @@ class DatabaseError(UsageError):
     """queue.db cannot be used: foreign, damaged, or newer than this sqlqueue."""
 
     code = "bad_database"
+
+
+class Interrupted(QueueError):
+    """Stopped by Ctrl-C."""
+
+    code = "interrupted"
+    exit_status = EXIT_INTERRUPTED
 
 
 # --- what a peer said ---------------------------------------------------------------
