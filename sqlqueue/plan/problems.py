@@ -23,15 +23,19 @@ class Place:
     file: str
     line: int
     order: int = 0
-    phase: str | None = None
+    where: str = ""
     key: str | None = None
 
     def at(self, line: int, key: str | None = None) -> Place:
-        """Another line (and key) of the same file and phase."""
+        """Another line (and key) of the same part of the file."""
         return replace(self, line=line, key=key or self.key)
 
+    def within(self, where: str) -> Place:
+        """The same file, inside of a phase or of the defaults."""
+        return replace(self, where=where)
+
     def __str__(self) -> str:
-        names = [f"phase {self.phase!r}"] if self.phase is not None else []
+        names = [self.where] if self.where else []
         names += [f"key {self.key!r}"] if self.key is not None else []
         return f"{self.file}:{self.line}: " + (", ".join(names) + ": " if names else "")
 

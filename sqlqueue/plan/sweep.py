@@ -1,0 +1,170 @@
+"""Sweep files -> a checked sweep -> a generator of tasks.
+
+Promises: one `SweepError` with every problem of every file, or a `Sweep` in which nothing
+is wrong; a million cells never sit in memory; counts and directories cost no expansion.
+Pure: texts in, values out; `lookup` is the only thing that knows experiments.
+
+The way of a file: `yaml_text` (lines, no surprises) -> `blocks` (shape) -> `bind`
+(meaning, against the experiment's declaration) -> `grid` (cells).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlqueue.errors import ExperimentError
+from sqlqueue.plan import blocks
+from sqlqueue.plan.bind import bind, steering
+from sqlqueue.plan.blocks import Block, File, Given
+from sqlqueue.plan.grid import Grid
+from sqlqueue.plan.problems import Place, Problems, describe, did_you_mean
+from sqlqueue.plan.task import OWN_COLUMNS, STEERING, Experiment, Task
+from sqlqueue.plan.tree import Entries
+
+DEFAULT_EXPERIMENT: Final = "poisoning"
+
+Lookup = Callable[[str], Experiment]
+"""Name -> declaration; raises `ExperimentError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A phase of the sweep.  `count`: its cells, those that files repeat counted again."""
+
+    name: str
+    experiment: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a set of sweep files asks for."""
+
+    phases: tuple[Phase, ...]
+    experiments: dict[str, Experiment]
+    grids: tuple[Grid, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(each.count for each in self.phases)
+
+    def tasks(self) -> Iterator[Task]:
+        """Every cell, phase by phase in the order of the files."""
+        for grid in self.grids:
+            yield from grid.tasks()
+
+    def output_dirs(self) -> list[str]:
+        """Each directory once, as written, in the order of first appearance."""
+        return list(dict.fromkeys(each for grid in self.grids for each in grid.output_dirs()))
+
+
+def load(files: Sequence[tuple[str, str]], lookup: Lookup) -> Sweep:
+    """The sweep that (name, text) pairs ask for; raises `SweepError` with all problems."""
+    return _Loader(lookup).load(files)
+
+
+class _Loader:
+    """Collects grids and problems over all files; asks for each experiment once."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self.lookup = lookup
+        self.problems = Problems()
+        self.found: dict[str, Experiment | None] = {}
+        self.errors: dict[str, str] = {}
+        self.grids: dict[str, list[Grid]] = {}
+        self.first: dict[str, tuple[str, Place]] = {}
+
+    def load(self, files: Sequence[tuple[str, str]]) -> Sweep:
+        for order, (name, text) in enumerate(dict.fromkeys(files)):
+            file = blocks.read(name, text, order, self.problems)
+            if file is not None:
+                self._file(file)
+        self.problems.finish()
+        phases = tuple(self._phase(name) for name in self.grids)
+        experiments = {name: each for name, each in self.found.items() if each is not None}
+        grids = tuple(grid for each in self.grids.values() for grid in each)
+        return Sweep(phases, experiments, grids)
+
+    def _phase(self, name: str) -> Phase:
+        count = sum(grid.count() for grid in self.grids[name])
+        return Phase(name, self.first[name][0], count)
+
+    def _file(self, file: File) -> None:
+        used = [self._block(block, file) for block in file.blocks]
+        experiments = [each for each in used if each is not None]
+        if len(experiments) == len(used):
+            self._check_defaults(file, experiments)
+
+    def _block(self, block: Block, file: File) -> Experiment | None:
+        given = steering(block, file).get("experiment")
+        name = self._experiment_name(given)
+        experiment = self._experiment(name, given, block) if name is not None else None
+        if name is None or experiment is None:
+            return None
+        self._check_same(block, name)
+        self.grids.setdefault(block.name, []).extend(bind(block, file, experiment, self.problems))
+        return experiment
+
+    def _check_same(self, block: Block, name: str) -> None:
+        first, place = self.first.setdefault(block.name, (name, block.place))
+        if first != name:
+            problem = (
+                f"runs experiment {name!r}, but {first!r} in {place.file}:{place.line}; "
+                "a phase has one experiment: give one of the two another name"
+            )
+            self.problems.add(block.place, problem)
+
+    # --- experiments ------------------------------------------------------------------
+
+    def _experiment_name(self, given: Given | None) -> str | None:
+        if given is None:
+            return DEFAULT_EXPERIMENT
+        value = given.scalar(self.problems)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        problem = f"found {describe(value)}, expected a built-in's name or 'module:function'"
+        if isinstance(given.tree, Entries) and given.tree.get("command"):
+            problem = "commands are not supported by this version; use 'module:function'"
+        self.problems.add(given.place, problem)
+        return None
+
+    def _experiment(self, name: str, given: Given | None, block: Block) -> Experiment | None:
+        if name not in self.found:
+            try:
+                self.found[name] = self.lookup(name)
+            except ExperimentError as error:
+                self.found[name] = None
+                self.errors[name] = error.message
+        experiment = self.found[name]
+        if experiment is None:
+            place = given.place if given else block.place
+            self.problems.add(place, self.errors[name])
+        elif taken := _taken(experiment):
+            place = given.place if given else block.place
+            problem = f"experiment {name!r} has a parameter {taken!r}, a name that sqlqueue needs"
+            self.problems.add(place, f"{problem} itself; rename it there")
+            return None
+        return experiment
+
+    # --- the file's own keys ------------------------------------------------------------
+
+    def _check_defaults(self, file: File, used: list[Experiment]) -> None:
+        """A default that no phase of the file can take is a slip of the pen."""
+        known = {each.name for experiment in used for each in experiment.parameters}
+        if not used or any(experiment.open_ended for experiment in used):
+            return
+        for name, given in file.defaults.items():
+            if name not in known and name not in STEERING:
+                names = ", ".join(sorted({repr(each.name) for each in used}))
+                problem = f"unknown parameter of experiment {names}; correct or remove it"
+                self.problems.add(given.place, problem + did_you_mean(name, known | STEERING))
+        if file.seeds is not None and "seed" not in known:
+            self.problems.add(file.seeds.place, "no experiment of this file has a parameter `seed`")
+
+
+def _taken(experiment: Experiment) -> str | None:
+    """The first parameter whose name a sweep file or a CSV already uses otherwise."""
+    taken = (*OWN_COLUMNS, *STEERING)
+    return next((each.name for each in experiment.parameters if each.name in taken), None)
