@@ -1,0 +1,71 @@
+"""What each command imports, measured in the real process: start-up stays light."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support import Cli, ManagerProcess
+
+SWEEP = """\
+defaults: {output_dir: results, experiment: "small:measure"}
+phase: {combinations: [{seed: [1, 2]}]}
+"""
+EXPERIMENT = "def measure(seed: int) -> dict:\n    return {'value': seed}\n"
+
+HEAVY = {"torch", "torchvision", "pandas", "sklearn", "scipy"}
+DATABASE = {"sqlalchemy", "alembic", "sqlite3"}
+REPORT = {"PYTHONPROFILEIMPORTTIME": "1"}
+"""Has Python write one line per imported module to standard error."""
+
+
+def imported(report: str) -> set[str]:
+    """The top-level packages of an import report."""
+    names = re.findall(r"^import time:\s+\d+ \|\s+\d+ \|\s*([\w.]+)$", report, re.MULTILINE)
+    assert "encodings" in names
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.fixture
+def queue(cli: Cli, tmp_path: Path) -> Cli:
+    """A queue with two tasks; nothing of it has run."""
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    (tmp_path / "small.py").write_text(EXPERIMENT)
+    cli.ok("init", "sweep.yaml")
+    return cli
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["init", "--help"], ["work", "--help"], ["--version"]], ids=" ".join
+)
+def test_help_imports_nothing_heavy(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments, **REPORT)
+    assert done.returncode == 0
+    heavy = HEAVY | DATABASE | {"numpy", "cryptography", "asyncio"}
+    assert imported(done.stderr) & heavy == set()
+
+
+def test_status_without_a_manager_imports_nothing_heavy(queue: Cli) -> None:
+    done = queue("status", **REPORT)
+    assert done.returncode == 0
+    assert imported(done.stderr) & HEAVY == set()
+
+
+def test_status_beside_a_manager_does_not_even_import_the_database(
+    queue: Cli, manager: ManagerProcess
+) -> None:
+    assert manager.process is not None
+    done = queue("status", **REPORT)
+    assert done.returncode == 0
+    assert imported(done.stderr) & (HEAVY | DATABASE) == set()
+
+
+def test_a_manager_imports_nothing_heavy(queue: Cli, manager_process: ManagerProcess) -> None:
+    assert queue.root == manager_process.home.root
+    manager = manager_process.start(**REPORT)
+    answer = manager.ask({"type": "request_task", "worker_id": "plain"})
+    assert answer["type"] == "task"
+    assert manager.ask({"type": "release", "task_id": answer["task_id"], "worker_id": "plain"})
+    assert imported(manager.said) & HEAVY == set()
