@@ -1,8 +1,9 @@
 """Fixtures that all tests share.  Each that makes a queue audits it when it leaves.
 
 `home` is an empty created home, `cli` runs commands in the folder that holds it, `manager`
-is a running one, `manager_process` one that the test starts itself.  The folder is always
-`tmp_path`, and the home `tmp_path/.sqlqueue`, so the four fit together.
+is a running one, `manager_process` one that the test starts itself, `small_queue` a `cli`
+whose queue has two tasks.  The folder is always `tmp_path`, and the home
+`tmp_path/.sqlqueue`, so they fit together.
 What is not here: helpers (`support.py`), and anything that stands in for a real part.
 """
 
@@ -86,3 +87,19 @@ def manager_process(home: Home, cli: Cli, tmp_path: Path) -> Iterator[ManagerPro
 def manager(manager_process: ManagerProcess) -> ManagerProcess:
     """A running manager of `home`."""
     return manager_process.start()
+
+
+SMALL_SWEEP = """\
+defaults: {output_dir: results, experiment: "small:measure"}
+small: {combinations: [{seed: [1, 2]}]}
+"""
+SMALL_EXPERIMENT = "def measure(seed: int) -> dict:\n    return {'value': seed}\n"
+
+
+@pytest.fixture
+def small_queue(cli: Cli, tmp_path: Path) -> Cli:
+    """A queue with two tasks, `small_0_1` and `small_1_2`, for `results/`; nothing has run."""
+    (tmp_path / "small.yaml").write_text(SMALL_SWEEP)
+    (tmp_path / "small.py").write_text(SMALL_EXPERIMENT)
+    cli.ok("init", "small.yaml")
+    return cli

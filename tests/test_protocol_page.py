@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +15,7 @@ import msgspec
 import pytest
 
 from sqlqueue import errors, protocol
+from support import Cli, ManagerProcess
 
 PAGE = (Path(__file__).parent.parent / "docs" / "PROTOCOL.md").read_text()
 SAID, ANSWERED = PAGE.split("## What the manager answers")
@@ -114,3 +118,25 @@ def test_the_roles_are_those_of_the_code() -> None:
     allowed = set(re.findall(r"`(\w+)`", worker_row))
     tags = {kind.__struct_config__.tag for kind in REQUESTS if kind not in protocol.OWNER_ONLY}
     assert allowed == tags - {"hello"}
+
+
+def client_example() -> str:
+    """The program on the page."""
+    found = re.search(r"## A client in twenty lines.*?```python\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_client_on_the_page_has_twenty_lines_and_runs_every_task(
+    small_queue: Cli, manager: ManagerProcess
+) -> None:
+    program = client_example()
+    assert len(program.splitlines()) <= 20
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=small_queue.root, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + manager.said
+    with (small_queue.root / "results" / "final_results.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["seed"], row["mean_test_loss"]) for row in rows] == [("1", "nan"), ("2", "nan")]

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from support import Cli, ManagerProcess
-
-SWEEP = """\
-defaults: {output_dir: results, experiment: "small:measure"}
-phase: {combinations: [{seed: [1, 2]}]}
-"""
-EXPERIMENT = "def measure(seed: int) -> dict:\n    return {'value': seed}\n"
 
 HEAVY = {"torch", "torchvision", "pandas", "sklearn", "scipy"}
 DATABASE = {"sqlalchemy", "alembic", "sqlite3"}
@@ -28,15 +21,6 @@ def imported(report: str) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.fixture
-def queue(cli: Cli, tmp_path: Path) -> Cli:
-    """A queue with two tasks; nothing of it has run."""
-    (tmp_path / "sweep.yaml").write_text(SWEEP)
-    (tmp_path / "small.py").write_text(EXPERIMENT)
-    cli.ok("init", "sweep.yaml")
-    return cli
-
-
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["init", "--help"], ["work", "--help"], ["--version"]], ids=" ".join
 )
@@ -47,23 +31,23 @@ def test_help_imports_nothing_heavy(cli: Cli, arguments: list[str]) -> None:
     assert imported(done.stderr) & heavy == set()
 
 
-def test_status_without_a_manager_imports_nothing_heavy(queue: Cli) -> None:
-    done = queue("status", **REPORT)
+def test_status_without_a_manager_imports_nothing_heavy(small_queue: Cli) -> None:
+    done = small_queue("status", **REPORT)
     assert done.returncode == 0
     assert imported(done.stderr) & HEAVY == set()
 
 
 def test_status_beside_a_manager_does_not_even_import_the_database(
-    queue: Cli, manager: ManagerProcess
+    small_queue: Cli, manager: ManagerProcess
 ) -> None:
     assert manager.process is not None
-    done = queue("status", **REPORT)
+    done = small_queue("status", **REPORT)
     assert done.returncode == 0
     assert imported(done.stderr) & (HEAVY | DATABASE) == set()
 
 
-def test_a_manager_imports_nothing_heavy(queue: Cli, manager_process: ManagerProcess) -> None:
-    assert queue.root == manager_process.home.root
+def test_a_manager_imports_nothing_heavy(small_queue: Cli, manager_process: ManagerProcess) -> None:
+    assert small_queue.root == manager_process.home.root
     manager = manager_process.start(**REPORT)
     answer = manager.ask({"type": "request_task", "worker_id": "plain"})
     assert answer["type"] == "task"
