@@ -1,0 +1,35 @@
+"""Remembers the best round by validation loss, and says when to stop.
+
+A round is better when its loss is below the best one by more than `min_delta`.  A loss that is
+not finite is never better.  With no validation every round counts as better: the last wins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class BestRound:
+    """`round`: 0 until there was one, else counted from 1; `waited`: rounds since then."""
+
+    patience: int | None
+    min_delta: float
+    loss: float = math.inf
+    round: int = 0
+    waited: int = 0
+    weights: Tensor | None = None
+
+    def consider(self, round_number: int, loss: float | None, weights: Tensor) -> None:
+        if loss is None or (math.isfinite(loss) and loss < self.loss - self.min_delta):
+            self.loss = math.inf if loss is None else loss
+            self.round, self.weights, self.waited = round_number, weights, 0
+        else:
+            self.waited += 1
+
+    @property
+    def enough(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience

@@ -1,0 +1,97 @@
+"""Runs one cell of `poisoning`: what a child process calls.
+
+Same parameters, same device, same software: the same metrics to the last bit, in a new
+process as in a warm one, whatever ran before (`seconds` excepted).  For that the CPU works
+with one thread while a cell runs, since sums split among threads round differently; to use
+more cores, run more cells at once.  The process's settings are as before afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from sqlqueue.experiments.poisoning.data import Dataset, load
+from sqlqueue.experiments.poisoning.evaluation import evaluate
+from sqlqueue.experiments.poisoning.federated import Federation
+from sqlqueue.experiments.poisoning.models import build, count_parameters, set_weights
+from sqlqueue.experiments.poisoning.population import gather
+from sqlqueue.experiments.poisoning.settings import Settings, complete
+from sqlqueue.experiments.poisoning.stopping import BestRound
+from sqlqueue.experiments.poisoning.streams import Purpose, torch_seed
+from sqlqueue.experiments.run import Run
+
+CUBLAS_WORKSPACE: Final = ":4096:8"
+
+
+def run(parameters: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Trains a cell and returns its metrics; raises `ExperimentError` for what cannot be run."""
+    started = time.perf_counter()
+    settings, device = complete(parameters), torch.device(run.device)
+    with _reproducible(device):
+        federation = _prepare(settings, device)
+        best = _train(federation, run)
+        metrics = _judge(federation, best)
+    seconds = time.perf_counter() - started
+    return {**metrics, "best_epoch": best.round, "seconds": seconds, "device": str(device)}
+
+
+def _prepare(settings: Settings, device: torch.device) -> Federation:
+    dataset = load(settings.dataset, Path(settings.data_dir), device, settings.load_to_memory)
+    population = gather(settings, dataset)
+    model = _model(settings, dataset).to(device).to(memory_format=torch.channels_last)
+    return Federation(settings, dataset, population, model)
+
+
+def _model(settings: Settings, dataset: Dataset) -> torch.nn.Sequential:
+    return build(
+        settings.model_type, dataset.shape, dataset.classes, settings.width_factor,
+        settings.depth, torch_seed(settings.seed, Purpose.WEIGHTS),
+    )  # fmt: skip
+
+
+def _train(federation: Federation, run: Run) -> BestRound:
+    settings = federation.settings
+    best = BestRound(settings.early_stopping_patience, settings.min_delta)
+    for number, score in federation.rounds(best):
+        run.report(number, settings.global_rounds, val_loss=score.mean_loss, val_acc=score.mean_acc)
+        if run.should_stop():
+            raise KeyboardInterrupt("asked to stop")
+    return best
+
+
+def _judge(federation: Federation, best: BestRound) -> dict[str, Any]:
+    """The metrics of the best round's weights; of the last ones when no round was finite."""
+    if best.weights is not None:
+        set_weights(federation.model, best.weights)
+    test = evaluate(federation.model, federation.population.test, federation.dataset)
+    validation = evaluate(federation.model, federation.population.validation, federation.dataset)
+    return {
+        **test.metrics("test"),
+        **validation.metrics("val"),
+        "num_parameters": count_parameters(federation.model),
+    }
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Bit-for-bit the same every time; operations that cannot be are warned about in the log."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warn)
