@@ -24,6 +24,8 @@ class Import:
 
     module: str
     line: int
+    typing_only: bool
+    """Not there when the program runs."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,18 @@ class Source:
 
     def imports(self) -> Iterator[Import]:
         """Every import, those within functions included."""
+        typing_only = set(self._typing_only())
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                yield from (Import(each.name, node.lineno) for each in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                yield from (
-                    Import(f"{node.module}.{each.name}", node.lineno) for each in node.names
-                )
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                inside = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                for each in node.names:
+                    yield Import(inside + each.name, node.lineno, node.lineno in typing_only)
+
+    def _typing_only(self) -> Iterator[int]:
+        """The lines below `if TYPE_CHECKING`."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+                yield from range(node.lineno, (node.body[-1].end_lineno or 0) + 1)
 
     def calls(self) -> Iterator[tuple[str, ast.Call]]:
         """Every call, with what is called as it is written: `os.fsync`, `open`."""
@@ -99,11 +106,12 @@ def outside(*rooms: str) -> list[Source]:
 
 
 def importing(these: Iterable[Source], *modules: str) -> list[str]:
-    """Where one of these modules, or a part of it, is imported."""
+    """Where one of these modules, or a part of it, is imported when the program runs."""
     return [
         f"{source}:{each.line} imports {each.module}"
         for source in these
         for each in source.imports()
+        if not each.typing_only
         if any(f"{each.module}.".startswith(f"{module}.") for module in modules)
     ]
 
