@@ -15,9 +15,16 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, QueueError
+from sqlqueue.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    QueueError,
+    SweepError,
+)
+from sqlqueue.figures import plural
 
-EXIT_INTERRUPTED: Final = 130
 DEBUG: Final = "SQLQUEUE_DEBUG"
 
 CURES: Final = {
@@ -60,6 +67,9 @@ def _complained(error: BaseException) -> int:
         case KeyboardInterrupt():
             complain("interrupted")
             return EXIT_INTERRUPTED
+        case SweepError():
+            _complain_of_each(error.message.splitlines())
+            return error.exit_status
         case QueueError():
             complain(error.message)
             return error.exit_status
@@ -72,6 +82,13 @@ def _complained(error: BaseException) -> int:
     if hasattr(error, "format_message"):
         return _misused(error)
     return _unexpected(error)
+
+
+def _complain_of_each(problems: list[str]) -> None:
+    """Every problem in sweep files, as an editor can jump to it."""
+    for problem in problems:
+        complain(problem)
+    notice(f"{plural(len(problems), 'problem')} in the sweep files; nothing was changed")
 
 
 def _misused(error: BaseException) -> int:

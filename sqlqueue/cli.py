@@ -1,0 +1,233 @@
+"""The command line: parse, one library call, print.
+
+Promises: `--help`, and `status` with a manager that answers, import neither torch nor
+pandas nor sqlalchemy nor rich; `--home` and `--verbose` may stand before or after the
+command; exit statuses are those of `shell.py`.  What is not here: the options
+(`options.py`), and what the commands do.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from sqlqueue import options, shell
+from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from sqlqueue.home import Home, find
+
+HELP_COLUMNS: Final = 100
+
+app = typer.Typer(
+    name="sqlqueue",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": HELP_COLUMNS,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What stood before the command."""
+
+    home: Path | None = None
+    verbose: bool = False
+
+
+@app.callback()
+def group(
+    context: typer.Context,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+    version: options.Version = False,  # noqa: ARG001
+) -> None:
+    """Overlapping experiment sweeps: each cell runs once, its row lands everywhere.
+
+    Begin with `sqlqueue run FILES...`; `init`, `serve` and `work` are its three parts.
+    """
+    context.obj = Shared(home, verbose)
+
+
+def _queue(context: typer.Context, home: Path | None, verbose: bool, level: int) -> Home:
+    """The home that is meant; logs from `level` on, everything with `--verbose`."""
+    shared: Shared = context.obj
+    shell.log_to_stderr(logging.DEBUG if verbose or shared.verbose else level)
+    return find(home or shared.home)
+
+
+def _print(lines: list[str]) -> None:
+    print("\n".join(lines), flush=True)
+
+
+@app.command(short_help="Add what sweep files want and the queue does not have yet.")
+def init(
+    context: typer.Context,
+    files: options.Files,
+    dry_run: options.DryRun = False,
+    set_aside: options.SetAside = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Add what the sweep files want: new cells, links to shared ones, rows of completed ones.
+
+    Idempotent: a second run adds nothing.
+    """
+    queue = _queue(context, home, verbose, logging.WARNING)
+    if dry_run:
+        _survey(queue, files)
+    else:
+        _add(queue, files, set_aside)
+    return EXIT_DONE
+
+
+def _survey(queue: Home, files: list[Path]) -> None:
+    from sqlqueue.initialise import survey
+    from sqlqueue.progress import shown
+    from sqlqueue.report_init import survey_lines
+    from sqlqueue.tables import page_of
+
+    _print(survey_lines(survey(queue, files, shown), queue.root, page_of(sys.stdout)))
+
+
+def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
+    """The names of the phases that the files have."""
+    from sqlqueue.initialise import initialise
+    from sqlqueue.progress import shown
+    from sqlqueue.report_init import added_lines
+    from sqlqueue.tables import page_of
+
+    added = initialise(queue, files, shell.notice, shown, set_aside)
+    _print(added_lines(added, queue.root, page_of(sys.stdout)))
+    return set(added.phases)
+
+
+@app.command(short_help="Run the manager.")
+def serve(
+    context: typer.Context,
+    host: options.Host = None,
+    port: options.Port = None,
+    until_done: options.UntilDone = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Run the manager: it hands out tasks, stores results and writes the CSVs."""
+    queue = _queue(context, home, verbose, logging.INFO)
+    queue.queue_id()
+    from sqlqueue.manager import server
+
+    return server.serve(queue, host=host, port=port, until_done=until_done)
+
+
+@app.command(short_help="Run a worker.")
+def work(
+    context: typer.Context,
+    gpu: options.Gpu = None,
+    cpu: options.Cpu = False,
+    slots: options.Slots = 1,
+    wait: options.Wait = False,
+    require_gpu: options.RequireGpu = False,
+    manager: options.Manager = None,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Run a worker: fetch tasks, run each in a child process, submit the results.
+
+    Waits for a manager that is not there yet; exits 0 when all is finished.
+    """
+    queue = _queue(context, home, verbose, logging.INFO)
+    from sqlqueue import working
+
+    wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu)
+    return working.work(queue, wish, manager)
+
+
+@app.command(short_help="Do it all on this machine: init, serve and work.")
+def run(
+    context: typer.Context,
+    files: options.Files,
+    set_aside: options.SetAside = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Do it all on this machine: init, serve and work, until every task is finished.
+
+    Takes all GPUs, else the CPU, and the manager that is there, if one is.  Exits 1 if a
+    task failed.
+    """
+    queue = _queue(context, home, verbose, logging.WARNING)
+    phases = _add(queue, files, set_aside)
+    from sqlqueue.together import together
+
+    return together(queue, phases, verbose)
+
+
+@app.command(short_help="Show progress, workers, failures and what is left.")
+def status(
+    context: typer.Context,
+    as_json: options.AsJson = False,
+    watch: options.Watch = False,
+    interval: options.Interval = 2.0,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Show progress, workers, failures and what is left.  Read-only, always."""
+    queue = _queue(context, home, verbose, logging.WARNING)
+    from sqlqueue import watching
+
+    if watch:
+        return watching.watch(queue, interval, as_json)
+    return watching.once(queue, as_json)
+
+
+@app.command(short_help="Prove that the database and every CSV agree.")
+def verify(
+    context: typer.Context,
+    repair: options.RepairIt = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Prove that the database and every CSV agree, row by row.  Exits 1 if they do not."""
+    queue = _queue(context, home, verbose, logging.WARNING)
+    from sqlqueue import checking
+
+    if repair:
+        checking.repair(queue)
+    return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
+
+
+@app.command(short_help="Print the token for workers elsewhere.")
+def token(
+    context: typer.Context,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Print the token that workers elsewhere need in SQLQUEUE_TOKEN."""
+    queue = _queue(context, home, verbose, logging.WARNING)
+    queue.queue_id()
+    from sqlqueue import keys
+
+    keys.create(queue)
+    print(keys.worker_token(queue))
+    return EXIT_DONE
+
+
+def typed() -> int:
+    """The command that was typed, to its exit status."""
+    arguments = sys.argv[1:] or ["--help"]
+    found: Any = app(args=arguments, prog_name="sqlqueue", standalone_mode=False)
+    if found == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    return int(found or EXIT_DONE)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(shell.conclude(typed))

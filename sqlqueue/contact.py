@@ -1,0 +1,124 @@
+"""How a command reaches the queue: the running manager, or the database itself.
+
+Promises: while a manager runs, everything goes through it; with none, whoever changes the
+queue holds the home's lock; whoever only looks changes nothing and takes no lock.  The
+database is imported only when no manager answers.  What is not here: what is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+from sqlqueue.errors import ManagerRunning, ManagerUnreachable
+from sqlqueue.home import Home
+from sqlqueue.protocol import (
+    DescribeExperiments,
+    ExperimentMemory,
+    ExperimentsReply,
+    Message,
+    Reply,
+)
+from sqlqueue.worker.client import Client
+
+Ask = Callable[[Message], Reply]
+Notice = Callable[[str], None]
+
+LOOK_SECONDS: Final = 10.0
+"""How long a command that only looks waits for the manager's answer."""
+CHANGE_SECONDS: Final = 600.0
+"""How long a change may take: a batch may deliver many rows."""
+PATIENCE_SECONDS: Final = 30.0
+"""How long to wait for another command that has the queue to itself."""
+RETRY_SECONDS: Final = 0.1
+
+
+def manager_answers(home: Home) -> bool:
+    """Whether a manager runs and takes connections."""
+    if home.manager() is None:
+        return False
+    with Client(home, timeout_seconds=LOOK_SECONDS) as client:
+        try:
+            client.connect()
+        except ManagerUnreachable:
+            return False
+    return True
+
+
+def figures(home: Home) -> dict[str, Any]:
+    """The figures of `status`, from the manager or else from the database.  Read-only."""
+    return _figures_asked(home) or _figures_read(home)
+
+
+def _figures_asked(home: Home) -> dict[str, Any] | None:
+    if home.manager() is None:
+        return None
+    with Client(home, timeout_seconds=LOOK_SECONDS) as client:
+        try:
+            return client.status()
+        except ManagerUnreachable:
+            return None
+
+
+def _figures_read(home: Home) -> dict[str, Any]:
+    home.queue_id()
+    from sqlqueue.store.summary import offline_status
+
+    return offline_status(home)
+
+
+def recall(ask: Ask, name: str) -> ExperimentMemory | None:
+    """What the home remembers of an experiment; None when it never saw it."""
+    reply = ask(DescribeExperiments(names=[name]))
+    found = reply.experiments if isinstance(reply, ExperimentsReply) else []
+    return next((each for each in found if each.name == name), None)
+
+
+def recall_looking(home: Home, name: str) -> ExperimentMemory | None:
+    """The same without changing anything; a home that is not there remembers nothing."""
+    if manager_answers(home):
+        with Client(home, timeout_seconds=LOOK_SECONDS) as client:
+            return recall(client.request, name)
+    from sqlqueue.store.survey import recalled
+
+    return recalled(home, name)
+
+
+@contextmanager
+def owner(home: Home, notice: Notice) -> Iterator[Ask]:
+    """Asks the manager; with none, does what is asked itself, under the home's lock.
+
+    Waits for another command that holds the lock and says so; raises `ManagerRunning`
+    when that takes longer than `PATIENCE_SECONDS`.
+    """
+    with ExitStack() as stack:
+        yield _reach(home, stack, notice)
+
+
+def _reach(home: Home, stack: ExitStack, notice: Notice) -> Ask:
+    for _ in _patiently(notice):
+        if manager_answers(home):
+            return stack.enter_context(Client(home, timeout_seconds=CHANGE_SECONDS)).request
+        try:
+            return _alone(home, stack)
+        except ManagerRunning:
+            continue
+    return _alone(home, stack)
+
+
+def _patiently(notice: Notice) -> Iterator[None]:
+    """Once at once; then, after a notice, again and again until patience ends."""
+    yield
+    notice("another command is changing this queue: waiting for it to finish")
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        time.sleep(RETRY_SECONDS)
+        yield
+
+
+def _alone(home: Home, stack: ExitStack) -> Ask:
+    from sqlqueue.manager.local import open_local
+
+    return stack.enter_context(open_local(home)).request

@@ -1,0 +1,203 @@
+"""`init`: from sweep files to tasks, links and delivered rows.
+
+Promises: the files are read and checked whole before anything is made or locked; all
+mistakes are told at once; running it again adds nothing and finishes what was interrupted;
+a dry run writes nothing, not even the home.  What is not here: what a sweep file means
+(`plan/`), what adding does (`store/`), and how the figures look (`report_init.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from sqlqueue import keys
+from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
+from sqlqueue.declarations import Declarations, recall_nothing
+from sqlqueue.errors import HomeError, Interrupted, MessageTooLarge, QueueError
+from sqlqueue.figures import plural, thousands
+from sqlqueue.home import NAME, Home
+from sqlqueue.interrupts import deferred
+from sqlqueue.plan.sweep import Sweep, load
+from sqlqueue.plan.task import Task
+from sqlqueue.protocol import (
+    MAX_MESSAGE_BYTES,
+    AddedReply,
+    AddTasks,
+    ExperimentMemory,
+    NewTask,
+    PhaseCounts,
+    PrepareDirectories,
+    PreparedReply,
+    Reply,
+    encode,
+)
+from sqlqueue.sweep_files import read_files
+
+HOME_FOLDERS: Final = frozenset(
+    ("logs", "attempts", "checkpoints", "salvage", "unsubmitted", "workers")
+)
+"""All that is in a home whose making was interrupted."""
+BATCH_TASKS: Final = 1000
+
+Advance = Callable[[int], None]
+Progress = Callable[[int], AbstractContextManager[Advance]]
+
+
+@dataclass
+class Added:
+    """What `init` did, or would do."""
+
+    phases: dict[str, PhaseCounts] = field(default_factory=dict)
+    delivered: int = 0
+    notes: list[str] = field(default_factory=list)
+    set_aside: list[str] = field(default_factory=list)
+    directories: list[str] = field(default_factory=list)
+
+    def add(self, reply: AddedReply) -> None:
+        """Counts one more batch."""
+        self.delivered += reply.delivered
+        for phase, counts in reply.phases.items():
+            self.phases[phase] = summed(self.phases.get(phase, PhaseCounts()), counts)
+
+    @property
+    def total(self) -> PhaseCounts:
+        """The counts of all phases."""
+        total = PhaseCounts()
+        for counts in self.phases.values():
+            total = summed(total, counts)
+        return total
+
+
+def summed(left: PhaseCounts, right: PhaseCounts) -> PhaseCounts:
+    """The counts of both."""
+    names = PhaseCounts.__struct_fields__
+    return PhaseCounts(**{name: getattr(left, name) + getattr(right, name) for name in names})
+
+
+def initialise(
+    home: Home, files: Sequence[Path], notice: Notice, progress: Progress, set_aside: bool = False
+) -> Added:
+    """Adds what the files want and the queue does not have yet."""
+    texts = read_files(files)
+    load(texts, Declarations(home.root, recall_nothing))
+    refuse_foreign(home)
+    home.create()
+    keys.create(home)
+    with owner(home, notice) as ask:
+        declarations = Declarations(home.root, lambda name: recall(ask, name))
+        sweep = load(texts, declarations)
+        return _add(ask, sweep, declarations, progress, set_aside)
+
+
+def refuse_foreign(home: Home) -> None:
+    """Raises `HomeError` for a folder with things in it that is not a home."""
+    if home.exists() or not home.path.is_dir():
+        return
+    for each in sorted(home.path.iterdir()):
+        if each.name not in HOME_FOLDERS and not each.name.startswith("."):
+            raise HomeError(
+                f"{home.path}: is not a sqlqueue home and not empty ({each.name} is in it); "
+                f"name a folder of the queue's own, for example --home {home.path / NAME}"
+            )
+
+
+def survey(home: Home, files: Sequence[Path], progress: Progress) -> Added:
+    """What `initialise` would do; writes nothing."""
+    texts = read_files(files)
+    declarations = Declarations(home.root, lambda name: recall_looking(home, name))
+    sweep = load(texts, declarations)
+    from sqlqueue.store.survey import survey as counted
+
+    with progress(sweep.count) as advance:
+        phases = counted(home, _counting(sweep.tasks(), advance))
+    return Added(phases, notes=declarations.notes, directories=sweep.output_dirs())
+
+
+def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
+    for number, task in enumerate(tasks, 1):
+        yield task
+        if number % BATCH_TASKS == 0:
+            advance(BATCH_TASKS)
+
+
+# --- adding -------------------------------------------------------------------------
+
+
+def _add(
+    ask: Ask, sweep: Sweep, declarations: Declarations, progress: Progress, set_aside: bool
+) -> Added:
+    added = Added(notes=declarations.notes, directories=sweep.output_dirs())
+    prepare = PrepareDirectories(output_dirs=added.directories, set_aside=set_aside)
+    cells = sweep.count
+    try:
+        with deferred() as check, progress(cells) as advance:
+            added.set_aside = _expect(ask(prepare), PreparedReply).set_aside
+            for message in batches(sweep.tasks(), declarations.memories):
+                check()
+                added.add(_expect(ask(message), AddedReply))
+                advance(len(message.tasks))
+    except KeyboardInterrupt:
+        raise Interrupted(_so_far(added, cells)) from None
+    return added
+
+
+def _so_far(added: Added, cells: int) -> str:
+    return (
+        f"interrupted: {thousands(added.total.cells)} of {plural(cells, 'cell')} are in the "
+        "queue; run the same command again to add the rest"
+    )
+
+
+def _expect(reply: Reply, kind: type[Any]) -> Any:
+    if not isinstance(reply, kind):
+        raise QueueError(
+            f"the manager answered with {type(reply).__name__}: is it of this version?"
+        )
+    return reply
+
+
+def batches(
+    tasks: Iterable[Task], memories: dict[str, ExperimentMemory], size: int = BATCH_TASKS
+) -> Iterator[AddTasks]:
+    """The tasks as messages, each below the size that the protocol allows."""
+    rest = iter(tasks)
+    while batch := [new_task(task) for task in islice(rest, size)]:
+        yield from _fitting(batch, memories)
+
+
+def _fitting(batch: list[NewTask], memories: dict[str, ExperimentMemory]) -> Iterator[AddTasks]:
+    named = {task.experiment for task in batch}
+    message = AddTasks(tasks=batch, experiments=[memories[name] for name in sorted(named)])
+    if len(encode(message)) <= MAX_MESSAGE_BYTES:
+        yield message
+    elif len(batch) == 1:
+        raise MessageTooLarge(
+            f"phase {batch[0].phase!r}: the parameters of one cell take more than "
+            f"{MAX_MESSAGE_BYTES >> 20} MiB; give the experiment a file name instead"
+        )
+    else:
+        half = len(batch) // 2
+        yield from _fitting(batch[:half], memories)
+        yield from _fitting(batch[half:], memories)
+
+
+def new_task(task: Task) -> NewTask:
+    """The task as the wire wants it."""
+    return NewTask(
+        signature=task.signature,
+        phase=task.phase,
+        experiment=task.experiment,
+        parameters=dict(task.parameters),
+        output_dir=task.output_dir,
+        seed=task.seed,
+        runtime_only=list(task.runtime_only),
+        priority=task.priority,
+        max_attempts=task.max_attempts,
+        timeout_seconds=task.timeout_seconds,
+        cost=task.cost,
+    )

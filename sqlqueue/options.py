@@ -1,0 +1,159 @@
+"""Every argument and option of the command line, declared once, with its help.
+
+What is not here: the commands (`cli.py`), and what an option means to the parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from sqlqueue.home import NAME, VARIABLE
+
+MOST_SLOTS: Final = 1000
+LAST_PORT: Final = 65535
+LONGEST_INTERVAL_SECONDS: Final = 86400
+
+Parse = Callable[[Any], Any]
+
+
+def whole(least: int, most: int) -> Parse:
+    """Reads a whole number between two bounds, or says what was found."""
+
+    def parse(text: Any) -> int:
+        try:
+            number = int(str(text))
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise typer.BadParameter(
+                f"found {text!r}, expected a whole number from {least} to {most}"
+            )
+        return number
+
+    return parse
+
+
+def positive(most: int) -> Parse:
+    """Reads a number above 0, or says what was found."""
+
+    def parse(text: Any) -> float:
+        try:
+            number = float(str(text))
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= most:
+            raise typer.BadParameter(
+                f"found {text!r}, expected a number above 0 and at most {most}"
+            )
+        return number
+
+    return parse
+
+
+def _flag(name: str, text: str, *more: str) -> Any:
+    """A switch that is off by default."""
+    return typer.Option(name, *more, help=f"{text}  [default: off]", show_default=False)
+
+
+def _value(name: str, kind: str, text: str, default: str, parser: Parse | None = None) -> Any:
+    """An option that takes a value; its default is said in words."""
+    shown = f"{text}  [default: {default}]"
+    return typer.Option(name, metavar=kind, help=shown, show_default=False, parser=parser)
+
+
+HomeDir = Annotated[
+    Path | None,
+    _value("--home", "DIR", "The folder of the queue.", f"${VARIABLE}, else {NAME} here"),
+]
+Verbose = Annotated[bool, _flag("--verbose", "Log more.", "-v")]
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILES...", help="Sweep files (YAML).", show_default=False),
+]
+SetAside = Annotated[
+    bool,
+    _flag("--set-aside", "Move a final_results.csv that sqlqueue did not write aside, and go on."),
+]
+DryRun = Annotated[bool, _flag("--dry-run", "Show what would be added; write nothing.")]
+
+Host = Annotated[
+    str | None,
+    _value("--host", "ADDRESS", "Listen on TCP too, with TLS, at this address.", "no TCP"),
+]
+Port = Annotated[
+    int | None,
+    _value(
+        "--port",
+        "PORT",
+        f"Listen on TCP too, with TLS, at this port, 0 to {LAST_PORT}; 0 takes a free one.",
+        "no TCP",
+        whole(0, LAST_PORT),
+    ),
+]
+UntilDone = Annotated[bool, _flag("--until-done", "Exit 0 when every task is finished.")]
+
+Gpu = Annotated[
+    list[str] | None,
+    _value(
+        "--gpu",
+        "N|all",
+        "Run on this GPU; may be repeated; `all` takes every one.",
+        "all GPUs, else the CPU",
+    ),
+]
+Cpu = Annotated[bool, _flag("--cpu", "Run on the CPU.")]
+Slots = Annotated[
+    int,
+    _value("--slots", "K", f"Runners per device, 1 to {MOST_SLOTS}.", "1", whole(1, MOST_SLOTS)),
+]
+Wait = Annotated[bool, _flag("--wait", "Stay for more when all is finished.")]
+RequireGpu = Annotated[
+    bool, _flag("--require-gpu", "A GPU that is missing is an error, not a reason for the CPU.")
+]
+Manager = Annotated[
+    str | None,
+    _value(
+        "--manager",
+        "HOST:PORT",
+        "A manager whose home is not on this machine; its token (`sqlqueue token`) in "
+        "SQLQUEUE_TOKEN.",
+        "the one of the home",
+    ),
+]
+
+AsJson = Annotated[bool, _flag("--json", "As JSON, as docs/STATUS.md describes.")]
+Watch = Annotated[bool, _flag("--watch", "Again and again, until Ctrl-C.", "-w")]
+Interval = Annotated[
+    float,
+    _value(
+        "--interval",
+        "SECONDS",
+        "Time between two looks of --watch.",
+        "2",
+        positive(LONGEST_INTERVAL_SECONDS),
+    ),
+]
+RepairIt = Annotated[
+    bool,
+    _flag("--repair", "Rebuild what does not agree; bytes of unknown origin are kept aside."),
+]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"sqlqueue {version('sqlqueue')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_say_version, is_eager=True, show_default=False,
+                 help="Say which version this is."),
+]  # fmt: skip

@@ -1,0 +1,54 @@
+"""What `run` leaves in the terminal when it is done.
+
+What is not here: the picture while it works (`live.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from sqlqueue import report
+from sqlqueue.figures import duration, plural, printable, thousands
+from sqlqueue.report import Figures
+from sqlqueue.tables import Page, page_of
+
+CSV: Final = "final_results.csv"
+NAMED: Final = 8
+
+
+def print_summary(status: Figures, seconds: float) -> None:
+    """Prints what was completed, what failed, where the rows are, and what to do next."""
+    print("\n".join(["", *summary_lines(status, seconds, page_of(sys.stdout))]), flush=True)
+
+
+def summary_lines(status: Figures, seconds: float, page: Page) -> list[str]:
+    """The summary; tasks that failed are named with what to look at."""
+    lines = [page.paint(f"{report.headline(status)} in {duration(seconds)}", "bold")]
+    if rest := report.others(status["totals"]):
+        lines.append(rest)
+    lines += ["", *_files(status)]
+    failures = report.failures(status["failures"], page)
+    lines += ["", *failures] if failures else []
+    remarks = report.remarks(status, page)
+    lines += ["", *remarks] if remarks else []
+    return [*lines, "", _next(status)]
+
+
+def _files(status: Figures) -> list[str]:
+    """The CSVs, with their rows."""
+    found = status["directories"]
+    wide = max((len(thousands(each["rows"])) for each in found), default=0)
+    lines = [
+        f"{thousands(each['rows']):>{wide}} {'row ' if each['rows'] == 1 else 'rows'}  "
+        f"{printable(each['output_dir'])}/{CSV}"
+        for each in found[:NAMED]
+    ]
+    rest = len(found) - NAMED
+    return lines + ([f"and {plural(rest, 'more file')}"] if rest > 0 else [])
+
+
+def _next(status: Figures) -> str:
+    if status["totals"]["failed"]:
+        return "Next: read the output of what failed; `sqlqueue status` shows all of it"
+    return "Next: `sqlqueue verify` proves the files; add values and `run` again for new cells only"

@@ -1,0 +1,145 @@
+"""`run`: a manager and a worker on this machine, until every task is finished.
+
+Promises: a manager that is there is used and left alone; Ctrl-C gives the running tasks
+back before the manager stops; the exit status says whether a task of these phases failed.
+What is not here: adding the tasks (`initialise.py`), the processes (`parts.py`), and how
+progress looks (`live.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from sqlqueue import live
+from sqlqueue.contact import figures, manager_answers
+from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, Interrupted
+from sqlqueue.home import Home
+from sqlqueue.interrupts import handling
+from sqlqueue.parts import Part
+from sqlqueue.report import Figures
+from sqlqueue.report_run import print_summary
+
+LOOK_SECONDS: Final = 0.5
+LOOK_SHARE: Final = 10
+"""Looking at the queue takes at most one part in so many of the time."""
+PARTING_SECONDS: Final = 15.0
+"""How long a manager may take to end by itself when all is done."""
+
+
+def together(home: Home, phases: Collection[str], verbose: bool) -> int:
+    """Runs what is in the queue; returns the exit status."""
+    began = time.monotonic()
+    if not figures(home)["done"]:
+        with _interruptible(), live.display() as display:
+            Crew(home, display, verbose).work()
+    status = figures(home)
+    print_summary(status, time.monotonic() - began)
+    return EXIT_FAILED if failed(status, phases) else EXIT_DONE
+
+
+def failed(status: Figures, phases: Collection[str]) -> int:
+    """How many tasks of these phases failed."""
+    return sum(each["failed"] for each in status["phases"] if each["phase"] in phases)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and a closed terminal count as Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with handling(interrupt):
+        yield
+
+
+class Crew:
+    """The worker, the manager if none is there, and the person who watches."""
+
+    def __init__(self, home: Home, display: live.Display, verbose: bool) -> None:
+        more = ["--verbose"] if verbose else []
+        self._home = home
+        self._display = display
+        self._manager = Part("manager", home, ["serve", "--until-done", *more])
+        self._worker = Part("worker", home, ["work", *more])
+        self._pause_seconds = LOOK_SECONDS
+
+    def work(self) -> None:
+        """Until the worker finds that all is finished."""
+        try:
+            self._start()
+            while self._worker.status is None:
+                self._look()
+                self._tend()
+                self._worker.wait(self._pause_seconds)
+                self._recover()
+            self._part()
+        except KeyboardInterrupt:
+            self._interrupted()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _start(self) -> None:
+        if not manager_answers(self._home):
+            self._manager.start()
+        self._worker.start()
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        status = self._figures()
+        if status is not None:
+            self._display.show(status)
+        took = time.monotonic() - began
+        self._pause_seconds = max(LOOK_SECONDS, took * LOOK_SHARE)
+
+    def _figures(self) -> dict[str, Any] | None:
+        """None while a manager of ours is on its way."""
+        if self._manager.started and not manager_answers(self._home):
+            return None
+        return figures(self._home)
+
+    def _tend(self) -> None:
+        """Passes warnings on; brings a manager that was killed or has left back."""
+        for part in (self._manager, self._worker):
+            for line in part.warnings() if part.started else []:
+                self._display.say(f"{part.name}: {line}")
+        if not self._manager.started:
+            if not manager_answers(self._home):
+                self._display.say("the manager has gone: starting one")
+                self._manager.start()
+        elif self._manager.revive():
+            self._display.say("the manager was killed: started again")
+
+    def _recover(self) -> None:
+        """A worker that was killed is started again; a part that failed ends the run."""
+        if self._worker.revive():
+            self._display.say("the worker was killed: started again")
+        if self._worker.status:
+            raise self._worker.failure()
+        if self._manager.status and not manager_answers(self._home):
+            raise self._manager.failure()
+
+    def _part(self) -> None:
+        """All is finished: our manager ends by itself."""
+        if self._manager.started:
+            self._manager.wait(PARTING_SECONDS)
+            self._manager.stop()
+
+    def _interrupted(self) -> None:
+        with suppress(KeyboardInterrupt):
+            self._display.say(
+                "stopping: running tasks go back to the queue (Ctrl-C again: at once)"
+            )
+        self._stop()
+        raise Interrupted(
+            "interrupted: what was completed is kept; run the same command again for the rest"
+        )
+
+    def _stop(self) -> None:
+        """First the worker, so that it can give its tasks back; then our manager."""
+        self._worker.stop()
+        self._manager.stop()

@@ -1,0 +1,89 @@
+"""`status`: the figures once, or again and again.
+
+Promises: changes nothing; `--json` prints one object (one a line with `--watch`); what a
+terminal shows of `--watch` always fits it.  What is not here: how the figures look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import datetime
+from typing import Any, Final
+
+from sqlqueue.contact import figures
+from sqlqueue.errors import EXIT_DONE
+from sqlqueue.home import Home
+from sqlqueue.report import Figures, status_json, status_lines
+from sqlqueue.tables import page_of
+
+REDRAW: Final = "\x1b[H\x1b[J"
+AWAY: Final = "\x1b[?1049h\x1b[?25l"
+BACK: Final = "\x1b[?25h\x1b[?1049l"
+
+
+def once(home: Home, as_json: bool) -> int:
+    """Prints the figures."""
+    _print(figures(home), as_json)
+    return EXIT_DONE
+
+
+def _print(status: Figures, as_json: bool) -> None:
+    text = status_json(status) if as_json else "\n".join(status_lines(status, page_of(sys.stdout)))
+    print(text, flush=True)
+
+
+def watch(home: Home, interval_seconds: float, as_json: bool) -> int:
+    """Prints the figures until Ctrl-C; a terminal is redrawn in place."""
+    status: dict[str, Any] = figures(home)
+    on_screen = sys.stdout.isatty() and not as_json
+    try:
+        _enter(on_screen)
+        while True:
+            _show(status, as_json, on_screen)
+            time.sleep(interval_seconds)
+            status = figures(home)
+    except KeyboardInterrupt:
+        return EXIT_DONE
+    finally:
+        _leave(status, on_screen)
+
+
+def _enter(on_screen: bool) -> None:
+    if on_screen:
+        print(AWAY, end="", flush=True)
+
+
+def _leave(status: Figures, on_screen: bool) -> None:
+    """What was seen last stays in the terminal."""
+    if on_screen:
+        print(BACK, end="", flush=True)
+        _print(status, as_json=False)
+
+
+def _show(status: Figures, as_json: bool, on_screen: bool) -> None:
+    if as_json:
+        print(status_json(status, indent=None), flush=True)
+    elif on_screen:
+        print(REDRAW + "\n".join(_fitting(status)), end="", flush=True)
+    else:
+        print(
+            "\n".join([_heading(status), *status_lines(status, page_of(sys.stdout)), ""]),
+            flush=True,
+        )
+
+
+def _fitting(status: Figures) -> list[str]:
+    """The lines that the terminal has room for; what is left out is counted."""
+    room = os.get_terminal_size(sys.stdout.fileno()).lines
+    lines = [_heading(status), "", *status_lines(status, page_of(sys.stdout))]
+    if len(lines) <= room:
+        return lines
+    left_out = len(lines) - room + 1
+    return [*lines[: room - 1], f"... {left_out} more lines: `sqlqueue status` shows all"]
+
+
+def _heading(status: Figures) -> str:
+    moment = datetime.fromisoformat(str(status["as_of"])).astimezone()
+    return f"{moment:%H:%M:%S}  (Ctrl-C ends this, nothing else)"
