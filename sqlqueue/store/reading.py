@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, select
+from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, func, select
 
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.store.schema import (

@@ -1,0 +1,246 @@
+"""The one transaction: whatever waits is handled, appended, synced and committed together.
+
+Promises: a reply leaves only after the commit that it speaks of; one bad message fails alone;
+a directory that cannot be written fails only the messages that need it; after a failed COMMIT
+nothing is assumed: the database is opened anew and every file just written is recovered.
+Used from one thread only.  What is not here: threads, sockets, what a message means.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+
+from sqlqueue import protocol
+from sqlqueue.disk import Disk
+from sqlqueue.errors import (
+    DatabaseError,
+    DirectoryUnavailable,
+    EpochLost,
+    NotAuthorised,
+    QueueError,
+    StorageFailure,
+)
+from sqlqueue.home import Home
+from sqlqueue.manager.service import Context, Service
+from sqlqueue.protocol import Reply, Request
+from sqlqueue.store import engine as database
+from sqlqueue.store import queue, reading, records
+from sqlqueue.store.directories import Claims
+from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.outputs import Outputs, Redo
+
+Role = Literal["owner", "worker"]
+MOST_TRIES: Final = 50
+"""A batch is done again at most so often; each time a directory was mended or suspended."""
+
+_REFUSED: Final = (
+    IntegrityError,
+    DataError,
+    InterfaceError,
+    ProgrammingError,
+    ValueError,
+    OverflowError,
+)
+"""What one message's content can cause; any other failure of the database concerns all."""
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+@dataclass(slots=True)
+class Job:
+    """A request, who asks, and whatever the asker needs to find its answer again."""
+
+    request: Request
+    role: Role
+    answer: Any = None
+
+
+class Committer:
+    """Owns the database connection and the CSVs of one home, whose lock the caller holds."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        disk: Disk | None = None,
+        lanes: Lanes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.home = home
+        self._disk = disk or Disk()
+        self._lanes = lanes or Lanes()
+        self._clock = clock
+        self._wall = wall
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+        self._epoch = 0
+        self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
+        self.claims = Claims(home, self._disk, self._lanes)
+        self.service = Service(self.outputs, self.claims)
+
+    # --- opening and closing ----------------------------------------------------------
+
+    def open(self) -> None:
+        """Opens and migrates the database, begins an epoch, recovers every CSV."""
+        self._connect()
+        with self._begun() as connection:
+            self._epoch = queue.advance_epoch(connection)
+            self.service.begin(connection, self._clock())
+        self.outputs.recover_all(self.transaction)
+
+    def close(self) -> None:
+        """Closes the database; nothing is under way any more."""
+        self._disconnect()
+        self._lanes.close()
+
+    def _connect(self) -> None:
+        self._engine = database.open_writer(self.home)
+        self._connection = self._engine.connect()
+
+    def _disconnect(self) -> None:
+        for each in (self._connection, self._engine):
+            try:
+                if isinstance(each, Connection):
+                    each.close()
+                elif each is not None:
+                    each.dispose()
+            except SQLAlchemyError:
+                log.debug("closing the database", exc_info=True)
+        self._connection = self._engine = None
+
+    # --- transactions -------------------------------------------------------------------
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        """A transaction that commits at the end; raises `StorageFailure` when it cannot.
+
+        After that the connection is never used again.
+        """
+        if self._connection is None:
+            self._reopen()
+        assert self._connection is not None
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except DBAPIError as error:
+            self._disconnect()
+            raise StorageFailure(f"the database failed: {error.orig}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """As `_begun`, and only while no newer manager has taken over."""
+        with self._begun() as connection:
+            if reading.epoch(connection) != self._epoch:
+                raise EpochLost
+            yield connection
+
+    def _reopen(self) -> None:
+        """After a failure; while nobody could be heard, no lease may lapse."""
+        try:
+            self._connect()
+        except (DatabaseError, SQLAlchemyError, OSError) as error:
+            self._disconnect()
+            raise StorageFailure(f"the database cannot be opened: {error}") from None
+        self.service.leases.renew_all(self._clock())
+        log.warning("The database was opened anew")
+
+    # --- work -----------------------------------------------------------------------------
+
+    def process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
+        """Handles the jobs in one transaction; returns when what the replies say is durable."""
+        for _ in range(MOST_TRIES):
+            try:
+                return self._batch(jobs)
+            except Redo:
+                self.claims.forget()
+                self.outputs.undo()
+            except StorageFailure as error:
+                self.claims.forget()
+                self.outputs.unknown()
+                log.error("%s", error.message)
+                return self._refused(jobs, error)
+            try:
+                self.outputs.mend(self.transaction)
+            except StorageFailure as error:
+                return self._refused(jobs, error)
+        return self._refused(jobs, DirectoryUnavailable("the output directories keep changing"))
+
+    def _batch(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
+        now, wall = self._clock(), self._wall()
+        replies: list[tuple[Job, Reply]] = []
+        with self.transaction() as connection:
+            whole = Context(connection, now, wall)
+            for job in jobs:
+                replies.append((job, self._handle(job, whole)))
+            self.outputs.deliver(connection, whole.rows)
+        self.outputs.committed()
+        for each in whole.after:
+            each()
+        return replies
+
+    def _handle(self, job: Job, whole: Context) -> Reply:
+        """One message in a savepoint of its own: what fails leaves nothing behind."""
+        part = Context(whole.connection, whole.now, whole.wall)
+        whole.connection.exec_driver_sql("SAVEPOINT message")
+        try:
+            reply = self.service.handle(job.request, job.role, part)
+        except QueueError as error:
+            whole.connection.exec_driver_sql("ROLLBACK TO message")
+            reply = protocol.error_reply(error)
+        except _REFUSED as error:
+            whole.connection.exec_driver_sql("ROLLBACK TO message")
+            log.exception("A message could not be handled")
+            reply = protocol.Error(code="refused", message=f"cannot be stored: {error}")
+        else:
+            for key, rows in part.rows.items():
+                whole.rows.setdefault(key, []).extend(rows)
+            whole.after += part.after
+        whole.connection.exec_driver_sql("RELEASE message")
+        return reply
+
+    @staticmethod
+    def _refused(jobs: Sequence[Job], error: QueueError) -> list[tuple[Job, Reply]]:
+        return [(job, protocol.error_reply(error)) for job in jobs]
+
+    def tick(self) -> bool:
+        """Judges leases, tries suspended directories again; whether work may have appeared."""
+        back = self.outputs.retry_suspended(self.transaction)
+        with self.transaction() as connection:
+            context = Context(connection, self._clock(), self._wall())
+            ended = self.service.expire(context)
+        for each in context.after:
+            each()
+        return back or ended > 0
+
+    def folders(self) -> list[Path]:
+        """Every output directory."""
+        with self._begun() as connection:
+            return [self.home.absolute(path) for path, _ in records.load(connection).values()]
+
+    def all_done(self) -> bool:
+        """Whether every task is finished, and there is one."""
+        with self._begun() as connection:
+            return self.service.done(connection)
+
+    def repair(self, role: Role) -> Reply:
+        """Brings every CSV back to what the database says, whatever it looks like."""
+        if role != "owner":
+            return protocol.error_reply(NotAuthorised("only the queue's owner may say Repair"))
+        return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))

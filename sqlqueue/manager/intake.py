@@ -1,0 +1,104 @@
+"""Results that workers left as files: taken in when the manager starts and now and then.
+
+Looks into `unsubmitted/` of every output directory and of the home.  A file is removed only
+after its result is durable, and only while it still is what was taken in.  What is not here:
+what such a file may be (`unsubmitted.py`), and what a result does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sqlqueue import unsubmitted
+from sqlqueue.home import Home
+from sqlqueue.manager.committer import Committer, Job
+from sqlqueue.protocol import Ack, Error, Reply, SubmitResult
+from sqlqueue.store.lanes import Lanes
+
+PAUSE_SECONDS: Final = 15.0
+MOST_FILES: Final = 200
+"""Taken in at once; the rest at the next look."""
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Stands where a client's job has its connection."""
+
+    path: Path
+    result: SubmitResult
+
+
+class Intake:
+    """Knows when to look again and which files cannot be taken in."""
+
+    def __init__(self, home: Home, *, clock: Callable[[], float]) -> None:
+        self._home = home
+        self._clock = clock
+        self._next_look: float | None = None
+        self._lanes = Lanes()
+        self._hopeless: set[Path] = set()
+
+    def jobs(self, committer: Committer) -> list[Job]:
+        """A submission for each file found, when it is time to look."""
+        now = self._clock()
+        if self._next_look is not None and now < self._next_look:
+            return []
+        self._next_look = now + PAUSE_SECONDS
+        folders = [self._home.unsubmitted]
+        folders += [folder / unsubmitted.FOLDER for folder in committer.folders()]
+        calls = {
+            each: partial(_scan, each, self._reject) for each in folders if not self._stuck(each)
+        }
+        found = [
+            file
+            for files in self._lanes.run(calls).values()
+            if isinstance(files, list)
+            for file in files
+        ]
+        fresh = [file for file in found if file.path not in self._hopeless][:MOST_FILES]
+        return [Job(file.result, "worker", file) for file in fresh]
+
+    def _stuck(self, folder: Path) -> bool:
+        return self._lanes.stuck(folder)
+
+    def _reject(self, path: Path, reason: str) -> None:
+        if path not in self._hopeless:
+            self._hopeless.add(path)
+            log.warning("%s is left where it is: %s", path, reason)
+
+    @staticmethod
+    def sort(
+        answers: list[tuple[Job, Reply]],
+    ) -> tuple[list[tuple[Job, Reply]], list[tuple[Job, Reply]]]:
+        """Answers to files, and answers to clients."""
+        mine = [each for each in answers if isinstance(each[0].answer, _File)]
+        theirs = [each for each in answers if not isinstance(each[0].answer, _File)]
+        return mine, theirs
+
+    def settle(self, answers: list[tuple[Job, Reply]]) -> None:
+        """Removes the files whose result is durable now."""
+        for job, reply in answers:
+            file: _File = job.answer
+            if isinstance(reply, Ack):
+                unsubmitted.remove(file.path, file.result)
+                log.info("Took in %s", file.path)
+            elif isinstance(reply, Error) and not reply.retryable:
+                self._reject(file.path, reply.message)
+
+
+def _scan(folder: Path, reject: Callable[[Path, str], None]) -> list[_File]:
+    """The results in one folder that name their task by signature."""
+    found = []
+    for path, result in unsubmitted.scan(folder, reject):
+        if result.signature is None:
+            reject(path, "it does not name its task by signature")
+        else:
+            found.append(_File(path, result))
+    return found

@@ -1,0 +1,77 @@
+"""Leases: who holds which attempt, and until when.
+
+A lease belongs to an attempt, not to a worker's name, and is judged by the manager's monotonic
+clock alone.  It lives in memory: after a start every running attempt gets one full lease, and
+so does everyone after the manager itself was stalled, since it could not hear anybody then.
+Pure: the clock is an argument.  What is not here: what happens to a task whose lease lapsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlqueue.store.reading import Attempt
+
+STALL_SECONDS: Final = 5.0
+"""Two looks further apart than this mean that the manager was not listening in between."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """An attempt that somebody runs; `deadline` and `since` on the monotonic clock."""
+
+    attempt: Attempt
+    deadline: float
+    since: float
+    step: float | None = None
+    total: float | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def worker_id(self) -> str:
+        return self.attempt.worker_id
+
+
+class Leases:
+    """All leases, found by task id: at most one attempt of a task runs."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Lease] = {}
+        self._looked_at: float | None = None
+
+    def grant(self, attempt: Attempt, now: float) -> None:
+        """Begins, or begins again, the lease of an attempt."""
+        self._held[attempt.task_id] = Lease(attempt, now + attempt.lease_seconds, now)
+
+    def renew(self, task_id: str, worker_id: str, number: int | None, now: float) -> Lease | None:
+        """Renews the lease that the worker holds on the task; None when it holds none."""
+        lease = self._held.get(task_id)
+        if lease is None or lease.worker_id != worker_id:
+            return None
+        if number is not None and number != lease.attempt.number:
+            return None
+        lease.deadline = now + lease.attempt.lease_seconds
+        return lease
+
+    def drop(self, attempt: Attempt) -> None:
+        """The attempt is over."""
+        lease = self._held.get(attempt.task_id)
+        if lease is not None and lease.attempt.id == attempt.id:
+            del self._held[attempt.task_id]
+
+    def lapsed(self, now: float) -> list[Attempt]:
+        """The attempts whose lease is over; none right after a stall, which renews them all."""
+        before, self._looked_at = self._looked_at, now
+        if before is not None and now - before > STALL_SECONDS:
+            self.renew_all(now)
+        return [each.attempt for each in self._held.values() if each.deadline <= now]
+
+    def renew_all(self, now: float) -> None:
+        """Nobody could be heard for a while: everyone gets one full lease."""
+        for lease in self._held.values():
+            lease.deadline = max(lease.deadline, now + lease.attempt.lease_seconds)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._held.values()))

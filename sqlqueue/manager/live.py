@@ -1,0 +1,58 @@
+"""What only the running manager knows, added to the figures from the database."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlqueue.home import Home
+from sqlqueue.manager.leases import Lease
+from sqlqueue.manager.service import Service, WorkerSeen
+
+GONE_SECONDS: Final = 90.0
+FORGOTTEN_SECONDS: Final = 3600.0
+
+
+def with_live(figures: dict[str, Any], service: Service, now: float, home: Home) -> dict[str, Any]:
+    """The figures with workers, progress and troubled directories as they are now."""
+    trouble = service.outputs.trouble()
+    for each in figures["directories"]:
+        each["trouble"] = trouble.get(each.pop("key"))
+    held: dict[str, list[Lease]] = {}
+    for lease in service.leases:
+        held.setdefault(lease.worker_id, []).append(lease)
+    seen = list(service.workers.values())
+    known = {each.worker_id for each in seen}
+    seen += [WorkerSeen(name, "", "", "gpu", now) for name in held if name not in known]
+    figures["workers"] = [
+        _worker(each, held.get(each.worker_id, []), now)
+        for each in sorted(seen, key=lambda each: each.worker_id)
+        if held.get(each.worker_id) or now - each.heard < FORGOTTEN_SECONDS
+    ]
+    figures["manager"] = {"running": True} | {
+        name: (home.manager() or {}).get(name) for name in ("pid", "host", "started_at")
+    }
+    return figures
+
+
+def _worker(seen: WorkerSeen, leases: list[Lease], now: float) -> dict[str, Any]:
+    silent = now - seen.heard
+    state = "running" if leases else "idle" if silent < GONE_SECONDS else "gone"
+    return {
+        "worker_id": seen.worker_id,
+        "host": seen.host,
+        "device": seen.device,
+        "worker_type": seen.worker_type,
+        "state": state,
+        "heard_seconds_ago": round(max(0.0, silent), 1),
+        "tasks": [
+            {
+                "task_id": each.attempt.task_id,
+                "attempt": each.attempt.number,
+                "seconds": round(now - each.since, 1),
+                "step": each.step,
+                "total": each.total,
+                "metrics": each.metrics,
+            }
+            for each in leases
+        ],
+    }

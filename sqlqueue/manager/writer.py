@@ -1,0 +1,194 @@
+"""The one thread that writes: takes whatever waits, has it committed together, answers.
+
+Group commit without a timer: a batch is what arrived while the last one was being synced, so a
+lone client waits for nobody.  What is not here: the transaction (`committer.py`), sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, Final
+
+from sqlqueue import protocol
+from sqlqueue.disk import Disk
+from sqlqueue.errors import ManagerStopping, QueueError, StorageFailure
+from sqlqueue.home import Home
+from sqlqueue.manager import live
+from sqlqueue.manager.committer import Committer, Job
+from sqlqueue.manager.intake import Intake
+from sqlqueue.protocol import Reply
+from sqlqueue.store import summary
+from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
+
+__all__ = ["Job", "Writer"]
+
+MOST_JOBS: Final = 1000
+_TICK: Final = object()
+_STOP: Final = object()
+_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest)
+"""Messages after which no task can have become available."""
+
+log = logging.getLogger("sqlqueue.manager")
+
+Answered = Callable[[list[tuple[Job, Reply]]], None]
+
+
+class Writer:
+    """Owns the committer; every method but those of the thread itself is thread-safe."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        answered: Answered,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        limit_seconds: float = LIMIT_SECONDS,
+    ) -> None:
+        self.home = home
+        self._answered = answered
+        lanes = Lanes(limit_seconds)
+        self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall)
+        self._intake = Intake(home, clock=clock)
+        self._clock = clock
+        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._opened: Future[None] = Future()
+        self._stopping = False
+        self._fatal: QueueError | None = None
+        self._generation = 0
+        self._all_done = False
+
+    # --- from any thread --------------------------------------------------------------
+
+    def start(self) -> None:
+        """Opens, recovers and begins to serve; raises `QueueError` when it cannot."""
+        self._thread.start()
+        self._opened.result()
+
+    def put(self, job: Job) -> None:
+        """Leaves a job; its answer comes through `answered`."""
+        self._waiting.put(job)
+
+    def tick(self) -> None:
+        """Time has passed: leases are judged after whatever waits was heard."""
+        self._waiting.put(_TICK)
+
+    def stop(self) -> None:
+        """Answers what was left before; returns when the thread has ended."""
+        self._waiting.put(_STOP)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def fatal(self) -> QueueError | None:
+        """Why the writer gave up by itself, if it did."""
+        return self._fatal
+
+    def generation(self) -> int:
+        """Grows whenever a task may have become available."""
+        return self._generation
+
+    def all_done(self) -> bool:
+        """Whether every task is finished, and there is one."""
+        return self._all_done
+
+    def status(self) -> dict[str, Any]:
+        """The figures of `status`, read beside the writing."""
+        figures = summary.figures(self.home)
+        return live.with_live(figures, self._committer.service, self._clock(), self.home)
+
+    # --- the thread itself --------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._committer.open()
+            self._all_done = self._committer.all_done()
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                self._committer.close()
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        try:
+            self._serve()
+        except QueueError as error:
+            self._give_up(error)
+        except Exception as error:
+            log.exception("The writer failed")
+            self._give_up(StorageFailure(f"the writer failed: {error}"))
+        finally:
+            self._committer.close()
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            batch = list(self._drain())
+            jobs = [each for each in batch if isinstance(each, Job)]
+            self._stopping = _STOP in batch
+            self._process(jobs)
+            if _TICK in batch and not self._stopping:
+                self._tick()
+        self._refuse_rest()
+
+    def _drain(self) -> Iterator[Any]:
+        """The next thing that waits, and whatever waits behind it, up to a stop."""
+        item = self._waiting.get()
+        for _ in range(MOST_JOBS):
+            yield item
+            if item is _STOP:
+                return
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+        self._waiting.put(item)
+
+    def _process(self, jobs: list[Job]) -> None:
+        repairs = [job for job in jobs if isinstance(job.request, protocol.Repair)]
+        plain = [job for job in jobs if not isinstance(job.request, protocol.Repair)]
+        if plain:
+            self._answer(self._committer.process(plain))
+        for job in repairs:
+            self._answer([(job, self._committer.repair(job.role))])
+
+    def _answer(self, answers: list[tuple[Job, Reply]]) -> None:
+        if any(not isinstance(job.request, _QUIET) for job, _ in answers):
+            self._look_around()
+        mine, theirs = self._intake.sort(answers)
+        self._intake.settle(mine)
+        if theirs:
+            self._answered(theirs)
+
+    def _look_around(self) -> None:
+        self._generation += 1
+        with contextlib.suppress(StorageFailure):
+            self._all_done = self._committer.all_done()
+
+    def _tick(self) -> None:
+        try:
+            if self._committer.tick():
+                self._look_around()
+            if jobs := self._intake.jobs(self._committer):
+                self._answer(self._committer.process(jobs))
+        except StorageFailure as error:
+            log.error("%s", error.message)
+
+    def _give_up(self, error: QueueError) -> None:
+        self._fatal = error
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """What came after the stop is refused, not lost: its sender asks again later."""
+        refused = self._fatal or ManagerStopping()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = self._waiting.get_nowait()
+                if isinstance(item, Job):
+                    self._answered([(item, protocol.error_reply(refused))])

@@ -1,0 +1,258 @@
+"""Adding the cells of sweep files: new tasks, wishes of phases, links to directories.
+
+Every function takes a connection inside a transaction.  Idempotent: adding the same cells
+again changes nothing.  What is not here: expanding sweep files, claiming directories, rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from sqlqueue.lifecycle import Event, State, move
+from sqlqueue.protocol import NewTask, PhaseCounts
+from sqlqueue.store.schema import (
+    phases,
+    results,
+    task_output_dirs,
+    task_phases,
+    tasks,
+)
+
+_WISH = task_phases.c
+_INSERT_WISH = insert(task_phases)
+_ADD_WISH = _INSERT_WISH.on_conflict_do_update(
+    index_elements=["phase_id", "signature"],
+    set_={
+        "priority": _INSERT_WISH.excluded.priority,
+        "max_attempts": _INSERT_WISH.excluded.max_attempts,
+        "timeout_seconds": _INSERT_WISH.excluded.timeout_seconds,
+        "withdrawn": False,
+    },
+)
+_ADD_LINK = insert(task_output_dirs).on_conflict_do_nothing(
+    index_elements=["signature", "directory_id"]
+)
+
+
+def add(
+    connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int], now: float
+) -> tuple[dict[str, PhaseCounts], list[tuple[str, int]]]:
+    """Adds cells; returns counts per phase and links made to tasks that have a result.
+
+    `directories`: the key of each output directory as spelled.
+    """
+    phase_keys = _phases(connection, {each.phase for each in new})
+    existing = _existing(connection, new)
+    counts = _count(new, existing, phase_keys)
+    _insert_new(connection, _first_of_each(new, existing), phase_keys, now)
+    _add_wishes(connection, new, phase_keys)
+    often = Counter(each.signature for each in new)
+    _settle_wishes(connection, {key for key in often if key in existing or often[key] > 1})
+    linked = _add_links(connection, new, directories)
+    _restore(connection, existing)
+    completed = {signature for signature, row in existing.items() if row["has_result"]}
+    return counts, [link for link in linked if link[0] in completed]
+
+
+def _phases(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """The keys of those phases, which are made where they do not exist."""
+    wanted = sorted(names)
+    connection.execute(insert(phases).on_conflict_do_nothing(), [{"name": name} for name in wanted])
+    query = select(phases.c.name, phases.c.id).where(phases.c.name.in_(wanted))
+    return {row.name: row.id for row in connection.execute(query)}
+
+
+def _existing(connection: Connection, new: Sequence[NewTask]) -> dict[str, dict[str, Any]]:
+    """State, phase and whether there is a result, of those cells that are tasks already."""
+    query = (
+        select(
+            tasks.c.signature,
+            tasks.c.state,
+            tasks.c.phase_id,
+            results.c.id.is_not(None).label("has_result"),
+        )
+        .join(
+            results, (results.c.signature == tasks.c.signature) & results.c.accepted, isouter=True
+        )
+        .where(tasks.c.signature.in_({each.signature for each in new}))
+    )
+    return {row["signature"]: dict(row) for row in connection.execute(query).mappings()}
+
+
+def _first_of_each(new: Sequence[NewTask], existing: Mapping[str, Any]) -> list[NewTask]:
+    """The first cell of each signature that is no task yet."""
+    firsts = {each.signature: each for each in reversed(new) if each.signature not in existing}
+    return [each for each in new if firsts.get(each.signature) is each]
+
+
+def _count(
+    new: Sequence[NewTask], existing: Mapping[str, Mapping[str, Any]], phase_keys: Mapping[str, int]
+) -> dict[str, PhaseCounts]:
+    tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    first_phase = {key: row["phase_id"] for key, row in existing.items()}
+    seen: set[tuple[str, str]] = set()
+    for each in new:
+        if (each.phase, each.signature) in seen:
+            continue
+        seen.add((each.phase, each.signature))
+        counts, phase_id = tally[each.phase], phase_keys[each.phase]
+        counts["cells"] += 1
+        if each.signature not in first_phase:
+            first_phase[each.signature] = phase_id
+            counts["new"] += 1
+        else:
+            counts["known" if first_phase[each.signature] == phase_id else "shared"] += 1
+            if existing.get(each.signature, {}).get("has_result"):
+                counts["completed"] += 1
+    return {phase: PhaseCounts(**counts) for phase, counts in tally.items()}
+
+
+def _insert_new(
+    connection: Connection, new: list[NewTask], phase_keys: Mapping[str, int], now: float
+) -> None:
+    if not new:
+        return
+    ids = _assign_ids(connection, new, phase_keys)
+    rows = [
+        {
+            "signature": each.signature,
+            "task_id": ids[each.signature],
+            "phase_id": phase_keys[each.phase],
+            "experiment": each.experiment,
+            "parameters": json.dumps(each.parameters),
+            "runtime_only": json.dumps(each.runtime_only),
+            "seed": each.seed,
+            "priority": each.priority,
+            "cost": each.cost,
+            "max_attempts": each.max_attempts,
+            "timeout_seconds": each.timeout_seconds,
+            "created_at": now,
+        }
+        for each in new
+    ]
+    connection.execute(tasks.insert(), rows)
+
+
+def _assign_ids(
+    connection: Connection, new: list[NewTask], phase_keys: Mapping[str, int]
+) -> dict[str, str]:
+    """`{phase}_{n}_{seed}`: n is the next number in the phase whose id is free."""
+    query = select(phases.c.name, phases.c.next_number).where(phases.c.name.in_(phase_keys))
+    numbers = {row.name: row.next_number for row in connection.execute(query)}
+    ids: dict[str, str] = {}
+    waiting = new
+    while waiting:
+        proposed: dict[str, NewTask] = {}
+        for each in waiting:
+            proposed[_next_id(each, numbers, proposed, ids)] = each
+        taken = _taken(connection, proposed)
+        ids |= {each.signature: key for key, each in proposed.items() if key not in taken}
+        waiting = [each for key, each in proposed.items() if key in taken]
+    statement = phases.update().where(phases.c.name == bindparam("of_phase"))
+    connection.execute(
+        statement.values(next_number=bindparam("number")),
+        [{"of_phase": name, "number": number} for name, number in numbers.items()],
+    )
+    return ids
+
+
+def _next_id(
+    task: NewTask, numbers: dict[str, int], proposed: Mapping[str, Any], ids: Mapping[str, str]
+) -> str:
+    assigned = set(ids.values()) if ids else ()
+    while True:
+        number = numbers[task.phase]
+        numbers[task.phase] = number + 1
+        seed = "" if task.seed is None else f"_{task.seed}"
+        found = f"{task.phase}_{number}{seed}"
+        if found not in proposed and found not in assigned:
+            return found
+
+
+def _taken(connection: Connection, task_ids: Iterable[str]) -> set[str]:
+    query = select(tasks.c.task_id).where(tasks.c.task_id.in_(list(task_ids)))
+    return set(connection.execute(query).scalars())
+
+
+def _add_wishes(
+    connection: Connection, new: Sequence[NewTask], phase_keys: Mapping[str, int]
+) -> None:
+    wishes = [
+        {
+            "phase_id": phase_keys[each.phase],
+            "signature": each.signature,
+            "priority": each.priority,
+            "max_attempts": each.max_attempts,
+            "timeout_seconds": each.timeout_seconds,
+        }
+        for each in new
+    ]
+    connection.execute(_ADD_WISH, wishes)
+
+
+def _settle_wishes(connection: Connection, signatures: set[str]) -> None:
+    """Where several phases want one task, the largest value holds; no time limit is largest."""
+    if not signatures:
+        return
+    unlimited = func.count() > func.count(_WISH.timeout_seconds)
+    query = (
+        select(
+            _WISH.signature.label("of_signature"),
+            func.max(_WISH.priority).label("to_priority"),
+            func.max(_WISH.max_attempts).label("to_attempts"),
+            case((unlimited, None), else_=func.max(_WISH.timeout_seconds)).label("to_timeout"),
+        )
+        .join(tasks, tasks.c.signature == _WISH.signature)
+        .where(_WISH.signature.in_(signatures), _WISH.withdrawn.is_(False))
+        .group_by(_WISH.signature)
+        .having(
+            (func.max(_WISH.priority) != func.max(tasks.c.priority))
+            | (func.max(_WISH.max_attempts) != func.max(tasks.c.max_attempts))
+            | case((unlimited, None), else_=func.max(_WISH.timeout_seconds)).is_distinct_from(
+                func.max(tasks.c.timeout_seconds)
+            )
+        )
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    if rows:
+        statement = tasks.update().where(tasks.c.signature == bindparam("of_signature"))
+        connection.execute(
+            statement.values(
+                priority=bindparam("to_priority"),
+                max_attempts=bindparam("to_attempts"),
+                timeout_seconds=bindparam("to_timeout"),
+            ),
+            rows,
+        )
+
+
+def _add_links(
+    connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """Links cells to their directories; returns the links that were not there before."""
+    wanted = dict.fromkeys((each.signature, directories[each.output_dir]) for each in new)
+    link = task_output_dirs.c
+    query = select(link.signature, link.directory_id).where(
+        link.signature.in_({signature for signature, _ in wanted})
+    )
+    there = {(row.signature, row.directory_id) for row in connection.execute(query)}
+    missing = [each for each in wanted if each not in there]
+    if missing:
+        rows = [{"signature": signature, "directory_id": key} for signature, key in missing]
+        connection.execute(_ADD_LINK, rows)
+    return missing
+
+
+def _restore(connection: Connection, existing: Mapping[str, Mapping[str, Any]]) -> None:
+    """A cancelled task that a sweep file wants again is pending again."""
+    cancelled = [key for key, row in existing.items() if row["state"] == State.CANCELLED]
+    if cancelled:
+        state = move(State.CANCELLED, Event.RESTORE)
+        statement = tasks.update().where(tasks.c.signature.in_(cancelled))
+        connection.execute(statement.values(state=state.value))

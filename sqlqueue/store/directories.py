@@ -1,0 +1,153 @@
+"""Output directories become this queue's: resolved, made, marked, checked.
+
+Promises: all or none; a CSV that sqlqueue did not write is not touched unless asked to move it
+aside; directories are compared by resolved path, so `results`, `./results/` and a symbolic
+link to it are one.  What is not here: rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from sqlqueue.disk import Disk
+from sqlqueue.errors import DirectoryError
+from sqlqueue.home import Home
+from sqlqueue.store import csv_file, records
+from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.recovery import free_name
+
+T = TypeVar("T")
+
+
+def stored_path(home: Home, output_dir: str) -> str:
+    """The one stored form of a directory, however a sweep file spells it."""
+    return home.relative(Path(os.path.realpath(home.root / output_dir)))
+
+
+class Claims:
+    """Claims directories for one queue; remembers the spellings it has resolved."""
+
+    def __init__(self, home: Home, disk: Disk, lanes: Lanes) -> None:
+        self.home = home
+        self.disk = disk
+        self.lanes = lanes
+        self._keys: dict[str, int] = {}
+
+    def keys(
+        self, connection: Connection, output_dirs: Iterable[str], now: float
+    ) -> dict[str, int]:
+        """The key of each directory as spelled; claims those not seen before."""
+        spelled = list(dict.fromkeys(output_dirs))
+        if any(each not in self._keys for each in spelled):
+            self.claim(connection, spelled, now, set_aside=False)
+        return {each: self._keys[each] for each in spelled}
+
+    def known(self) -> dict[str, int]:
+        """The key of every spelling resolved so far."""
+        return dict(self._keys)
+
+    def forget(self) -> None:
+        """After a rollback: what was remembered may not be in the database."""
+        self._keys.clear()
+
+    def claim(
+        self, connection: Connection, output_dirs: Iterable[str], now: float, *, set_aside: bool
+    ) -> list[str]:
+        """Makes the directories this queue's; returns the names of files moved aside.
+
+        Raises `DirectoryError` that lists every directory which cannot be used.
+        """
+        calls = {each: partial(stored_path, self.home, each) for each in output_dirs}
+        paths = _all(self.lanes.run(calls))
+        known = records.directory_keys(connection, set(paths.values()))
+        fresh = [
+            path
+            for path in dict.fromkeys(paths.values())
+            if not self._written(connection, path, known)
+        ]
+        moved = self._make(fresh, set_aside)
+        for path in fresh:
+            if path not in known:
+                known[path] = records.add_directory(connection, path, now)
+        self._keys |= {each: known[path] for each, path in paths.items()}
+        return moved
+
+    def _written(self, connection: Connection, path: str, known: Mapping[str, int]) -> bool:
+        """Whether a CSV of ours is, or was, in that directory."""
+        if path not in known:
+            return False
+        _, record = records.load(connection, [known[path]])[known[path]]
+        return record.columns is not None
+
+    def _make(self, paths: list[str], set_aside: bool) -> list[str]:
+        queue_id = self.home.queue_id()
+        folders = {path: self.home.absolute(path) for path in paths}
+        checks = {p: partial(_check, folder, queue_id, set_aside) for p, folder in folders.items()}
+        _all(self.lanes.run(checks))
+        makes = {p: partial(_make, self.disk, folder, queue_id) for p, folder in folders.items()}
+        moved = _all(self.lanes.run(makes))
+        return [self.home.relative(target) for target in moved.values() if target is not None]
+
+
+def _all(outcomes: Mapping[str, T | BaseException]) -> dict[str, T]:
+    """The outcomes if all are good, else one error that names every directory."""
+    problems = [
+        f"{each}: {getattr(error, 'strerror', None) or error}"
+        for each, error in outcomes.items()
+        if isinstance(error, BaseException)
+    ]
+    if problems:
+        raise DirectoryError("\n".join(problems))
+    return {each: value for each, value in outcomes.items() if not isinstance(value, BaseException)}
+
+
+def _check(folder: Path, queue_id: str, set_aside: bool) -> None:
+    """Raises when the directory is another queue's or holds a CSV of a person's."""
+    owner = marker_of(folder)
+    if owner is not None and owner != queue_id:
+        raise DirectoryError(
+            f"belongs to another queue (its {csv_file.MARKER} says {owner}); choose another "
+            "output_dir, or remove that file if the other queue is gone"
+        )
+    file = folder / csv_file.NAME
+    if not set_aside and os.path.lexists(file):
+        raise DirectoryError(
+            f"has a {csv_file.NAME} that this queue did not write; it was not touched. Move it "
+            "away, or run `sqlqueue init --set-aside` to have it moved aside"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise DirectoryError("is a file; an output_dir must be a folder")
+
+
+def _make(disk: Disk, folder: Path, queue_id: str) -> Path | None:
+    """Makes and marks the directory, which also shows that it can be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file, moved = folder / csv_file.NAME, None
+    if marker_of(folder) != queue_id:
+        data = json.dumps({"format": 1, "queue": queue_id}) + "\n"
+        disk.write_beside(folder / csv_file.MARKER, data.encode())
+        disk.fsync_dir(folder.parent)
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(13, "not writable by this user; change its permissions")
+    if os.path.lexists(file):
+        moved = free_name(file)
+        disk.set_aside(file, moved)
+        disk.fsync_dir(folder)
+    return moved
+
+
+def marker_of(folder: Path) -> str | None:
+    """The id of the queue that a directory belongs to; None when it has no marker."""
+    try:
+        return str(json.loads((folder / csv_file.MARKER).read_text())["queue"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DirectoryError(f"its {csv_file.MARKER} cannot be read ({error}); remove it") from None

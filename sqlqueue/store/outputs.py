@@ -1,0 +1,264 @@
+"""The CSVs of all output directories: append in step with a transaction, take back, recover.
+
+The database commit makes a row real.  Before it, rows are appended and synced (`deliver`);
+if it does not come, they are cut off again (`undo`).  What a crash, or a person, left in a
+file is `recovery.py`'s to mend.
+
+A directory that cannot be written, or does not answer, is suspended and tried again later;
+the others go on.  Used from one thread only.  What is not here: what a row says.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from sqlqueue.disk import Disk
+from sqlqueue.errors import DirectoryUnavailable
+from sqlqueue.home import Home
+from sqlqueue.plan.rows import row, widened
+from sqlqueue.store import csv_file, records
+from sqlqueue.store.csv_file import NotAsRecorded, Record
+from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.recovery import Mender, Transaction
+
+Values = Mapping[str, Any]
+
+LONGEST_PAUSE_SECONDS: Final = 30.0
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+class Redo(Exception):
+    """Nothing was delivered: directories need mending first, then the batch is done again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why a directory is not used for now, and when it is tried again (monotonic clock)."""
+
+    reason: str
+    retry_at: float
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An append that no commit stands for yet."""
+
+    path: Path
+    length_before: int
+    look: str
+    data: bytes
+
+
+class Outputs:
+    """The one owner of every CSV while a manager, or a lone command, holds the home."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        disk: Disk | None = None,
+        lanes: Lanes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.home = home
+        self.disk = disk or Disk()
+        self.lanes = lanes or Lanes()
+        self.suspended: dict[int, Suspension] = {}
+        self._clock = clock
+        self._mender = Mender(home, self.disk, self.lanes)
+        self._written: dict[int, _Written] = {}
+        self._doubtful: dict[int, bytes] = {}
+        self._due: dict[int, tuple[str, ...]] = {}
+        self._redone: dict[int, int] = {}
+
+    # --- with a transaction ---------------------------------------------------------
+
+    def require(self, directories: Iterable[tuple[int, str]]) -> None:
+        """Raises `DirectoryUnavailable` when one of them is suspended."""
+        for key, path in directories:
+            if key in self.suspended:
+                reason = self.suspended[key].reason
+                raise DirectoryUnavailable(f"cannot write to {path} just now: {reason}")
+
+    def deliver(self, connection: Connection, rows: Mapping[int, list[Values]]) -> None:
+        """Appends and syncs the rows of each directory and records what the files then are.
+
+        Raises `Redo` when that was not possible everywhere: roll back, `undo`, `mend`, and do
+        the batch again.
+        """
+        if not rows:
+            return
+        known = records.load(connection, rows)
+        self._need_columns(known, rows)
+        calls = {key: self._appending(key, *known[key], rows[key]) for key in rows}
+        outcomes = self.lanes.run(calls)
+        self._sort_out(outcomes)
+        records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
+        for key, values in rows.items():
+            first = known[key][1].row_count + 1
+            records.number_rows(connection, key, first, [each["signature"] for each in values])
+
+    def _need_columns(
+        self, known: Mapping[int, tuple[str, Record]], rows: Mapping[int, list[Values]]
+    ) -> None:
+        for key, (_, record) in known.items():
+            names = dict.fromkeys(name for values in rows[key] for name in values)
+            wide = widened(record.columns or (), names)
+            if record.columns is None or len(wide) > len(record.columns):
+                self._due[key] = tuple(wide)
+        if self._due:
+            raise Redo
+
+    def _appending(
+        self, key: int, path: str, record: Record, rows: list[Values]
+    ) -> Callable[[], Record]:
+        file = self._file(path)
+        data = b"".join(row(record.columns or (), values) for values in rows)
+        self._written[key] = _Written(file, record.length_bytes, "", data)
+        return partial(csv_file.append, self.disk, file, record, data, len(rows))
+
+    def _sort_out(self, outcomes: Mapping[int, Record | BaseException]) -> None:
+        for key, outcome in outcomes.items():
+            if isinstance(outcome, Record):
+                self._written[key] = replace(self._written[key], look=outcome.look)
+                continue
+            self._doubt(key)
+            if not isinstance(outcome, NotAsRecorded):
+                self._suspend(key, self._written[key].path, outcome)
+        if self._due:
+            raise Redo
+
+    def committed(self) -> None:
+        """The transaction of the last `deliver` is durable."""
+        self._written.clear()
+        self._redone.clear()
+
+    def undo(self) -> None:
+        """Cuts off what was appended; what cannot be cut now is recovered before its next use."""
+        calls = {
+            key: partial(csv_file.cut, self.disk, each.path, each.length_before, each.look)
+            for key, each in self._written.items()
+            if each.look
+        }
+        for key, outcome in self.lanes.run(calls).items():
+            if not isinstance(outcome, str):
+                self._doubt(key)
+        self._written.clear()
+
+    def unknown(self) -> None:
+        """Whether the commit came is not known: every file just written must be recovered."""
+        for key in list(self._written):
+            self._doubt(key)
+        self._written.clear()
+
+    def _doubt(self, key: int) -> None:
+        """From now on the bytes last appended may or may not stand at the end of the file."""
+        self._doubtful[key] = self._written[key].data
+        self._due.setdefault(key, ())
+
+    # --- between transactions ---------------------------------------------------------
+
+    def mend(self, transaction: Transaction) -> None:
+        """Makes usable what the last `Redo` was raised for, or suspends it."""
+        due, self._due = self._due, {}
+        for key, columns in due.items():
+            if key in self.suspended:
+                continue
+            self._redone[key] = self._redone.get(key, 0) + 1
+            self.recover(transaction, key, columns)
+
+    def recover(self, transaction: Transaction, key: int, columns: tuple[str, ...] = ()) -> bool:
+        """Brings one CSV back to what the database says, with at least those columns.
+
+        Returns whether the directory is usable; suspends it otherwise.
+        """
+        with transaction() as connection:
+            path, record = records.load(connection, [key])[key]
+        file = self._file(path)
+        try:
+            if self._redone.get(key, 0) > 5:
+                raise DirectoryUnavailable("the file changes faster than it can be mended")
+            if not self._looks_right(key, file, record):
+                record = self._mender.recovered(
+                    transaction, key, file, record, self._doubtful.get(key, b"")
+                )
+            if set(columns) - set(record.columns or ()):
+                wide = tuple(widened(record.columns or (), columns))
+                self._mender.rewrite(transaction, key, file, record, wide, record.look)
+        except (OSError, DirectoryUnavailable, NotAsRecorded) as error:
+            self._suspend(key, file, error)
+            return False
+        self._doubtful.pop(key, None)
+        if self.suspended.pop(key, None):
+            log.info("Directory %s is usable again", path)
+        return True
+
+    def _looks_right(self, key: int, file: Path, record: Record) -> bool:
+        """The cheap check; not enough where a write failed or was cut short."""
+        if key in self.suspended or key in self._doubtful or record.next_checksum is not None:
+            return False
+        return bool(record.look) and record.look == self.lanes.one(key, self._looking(file))
+
+    def recover_all(self, transaction: Transaction) -> None:
+        """At the start: every CSV that does not look as it was left is recovered."""
+        with transaction() as connection:
+            known = records.load(connection)
+        calls = {key: self._looking(self._file(path)) for key, (path, _) in known.items()}
+        for key, look in self.lanes.run(calls).items():
+            record = known[key][1]
+            if look != record.look or record.next_checksum is not None:
+                self.recover(transaction, key)
+
+    def _looking(self, file: Path) -> Callable[[], str]:
+        return partial(csv_file.look_at, self.disk, file)
+
+    def repair_all(self, transaction: Transaction) -> list[str]:
+        """Compares every CSV, read as a whole, with the database; says what was done."""
+        with transaction() as connection:
+            known = records.load(connection)
+        return [
+            line
+            for key, (path, _) in known.items()
+            for line in self._repair(transaction, key, path)
+        ]
+
+    def _repair(self, transaction: Transaction, key: int, path: str) -> list[str]:
+        file = self._file(path)
+        try:
+            return [f"{path}: {each}" for each in self._mender.repair(transaction, key, file)]
+        except (OSError, DirectoryUnavailable, NotAsRecorded) as error:
+            self._suspend(key, file, error)
+            return [f"{path}: could not be repaired: {self.suspended[key].reason}"]
+
+    def retry_suspended(self, transaction: Transaction) -> bool:
+        """Tries again the suspended directories whose time has come; whether any is back."""
+        back = False
+        for key, suspension in list(self.suspended.items()):
+            if suspension.retry_at <= self._clock() and not self.lanes.stuck(key):
+                back = self.recover(transaction, key) or back
+        return back
+
+    def trouble(self) -> dict[int, str]:
+        """Why each suspended directory is not used; may be read from any thread."""
+        return {key: each.reason for key, each in list(self.suspended.items())}
+
+    def _suspend(self, key: int, file: Path, error: BaseException) -> None:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        before = self.suspended.get(key)
+        pause = min(LONGEST_PAUSE_SECONDS, before.pause_seconds * 2 if before else 1.0)
+        self.suspended[key] = Suspension(reason, self._clock() + pause, pause)
+        if before is None or before.reason != reason:
+            log.warning("Cannot write %s: %s; it is tried again by itself", file, reason)
+
+    def _file(self, path: str) -> Path:
+        return self.home.absolute(path) / csv_file.NAME

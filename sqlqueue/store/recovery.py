@@ -1,0 +1,205 @@
+"""Bringing one CSV back to what the database says, whatever became of it.
+
+Recovery is by ownership.  What begins exactly as recorded is ours: it is cut back, its tail
+kept in the home's `salvage/` unless this process knows that it wrote it.  What a rewrite of
+ours put there is ours: it is written anew.  Anything else is a person's: it is moved aside,
+named in the database before it is moved, and the file is rebuilt.
+
+Promises: no byte that is not provably ours is destroyed; a crash at any disk call leaves a
+state that the next recovery understands.  What is not here: when to recover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from sqlqueue.disk import Disk
+from sqlqueue.home import Home
+from sqlqueue.plan.rows import line, row
+from sqlqueue.plan.task import OWN_COLUMNS
+from sqlqueue.store import csv_file, records
+from sqlqueue.store.csv_file import Found, Kind, NotAsRecorded, Record
+from sqlqueue.store.lanes import Lanes
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+"""Begins a transaction of its own and commits it."""
+
+LONGEST_TAIL_BYTES: Final = 64 * 1024 * 1024
+"""A longer tail is a file of its own: the whole is moved aside."""
+
+SLOWEST_BYTES_A_SECOND: Final = 5_000_000
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+class Mender:
+    """Recovers and rewrites single CSVs; disk calls go through the lanes."""
+
+    def __init__(self, home: Home, disk: Disk, lanes: Lanes) -> None:
+        self.home = home
+        self.disk = disk
+        self.lanes = lanes
+
+    def recovered(
+        self, transaction: Transaction, key: int, file: Path, record: Record, doubtful: bytes
+    ) -> Record:
+        """Makes the file what the database says and returns its new record.
+
+        `doubtful`: bytes that this process may have left at its end.
+        """
+        extra = record.length_bytes / SLOWEST_BYTES_A_SECOND
+        found = self.lanes.one(key, partial(csv_file.inspect, self.disk, file, record), extra)
+        if found.kind is Kind.ABSENT and record.columns is None:
+            self.lanes.one(key, partial(self.disk.stat, file.parent))
+            return record
+        if found.kind in (Kind.EXACT, Kind.LONGER):
+            cut = self._cut_back(key, file, found, doubtful)
+            if cut is not None:
+                return self._saved(transaction, key, record, look=cut)
+            found = Found(Kind.FOREIGN)
+        if found.kind is Kind.INTENDED and not self._salvage_tail(key, file, found, doubtful):
+            found = Found(Kind.FOREIGN)
+        if found.kind is Kind.FOREIGN:
+            self._set_aside(transaction, key, file, record)
+        if record.columns is None and found.kind is Kind.FOREIGN:
+            return self._saved(transaction, key, record, look="")
+        standing = found.look if found.kind is Kind.INTENDED else ""
+        columns = record.columns or OWN_COLUMNS
+        return self.rewrite(transaction, key, file, record, columns, standing)
+
+    def repair(self, transaction: Transaction, key: int, file: Path) -> list[str]:
+        """Recovers the file, and rewrites it if even so it is not what the database says."""
+        with transaction() as connection:
+            _, record = records.load(connection, [key])[key]
+        found = csv_file.inspect(self.disk, file, record)
+        after = self.recovered(transaction, key, file, record, b"")
+        actions = [] if found.kind is Kind.EXACT or after.columns is None else [_action(found)]
+        if after.columns is not None:
+            with transaction() as connection:
+                lines = list(self._lines(connection, key, after.columns))
+            if csv_file.extend(csv_file.EMPTY, b"".join(lines)) != after.checksum:
+                self.rewrite(transaction, key, file, after, after.columns, after.look)
+                actions.append("rewritten from the database")
+        return actions
+
+    @staticmethod
+    def _lines(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+        yield line(columns)
+        for values in records.rows_of(connection, key):
+            yield row(columns, values)
+
+    def _cut_back(self, key: int, file: Path, found: Found, doubtful: bytes) -> str | None:
+        """How the file looks, cut to what is recorded; None when its tail is too long to keep."""
+        if found.kind is Kind.LONGER and not self._salvage_tail(key, file, found, doubtful):
+            return None
+        call = partial(csv_file.cut, self.disk, file, found.own_bytes, found.look)
+        return self.lanes.one(key, call)
+
+    def _salvage_tail(self, key: int, file: Path, found: Found, doubtful: bytes) -> bool:
+        """Keeps what follows our own bytes, unless we know that we wrote it ourselves."""
+        reading = partial(csv_file.tail, file, found.own_bytes, LONGEST_TAIL_BYTES + 1)
+        tail = self.lanes.one(key, reading, LONGEST_TAIL_BYTES / SLOWEST_BYTES_A_SECOND)
+        if len(tail) > LONGEST_TAIL_BYTES:
+            return False
+        if doubtful.startswith(tail):
+            return True
+        name = f"{file.parent.name or 'root'}-{hashlib.sha256(tail).hexdigest()[:16]}.tail"
+        target = self.home.salvage / name
+        if not target.exists():
+            self.disk.write_beside(target, tail, 0o600)
+        log.warning("Cut %d bytes off %s; they are kept in %s", len(tail), file, target)
+        return True
+
+    def _set_aside(self, transaction: Transaction, key: int, file: Path, record: Record) -> None:
+        """Moves a person's file out of the way, named before it is moved."""
+        target = free_name(file)
+        reason = "is not what sqlqueue wrote" if record.columns else "was not written by sqlqueue"
+        with transaction() as connection:
+            path = self.home.relative(target)
+            records.remember_set_aside(connection, key, path, reason, time.time())
+        self.lanes.one(key, partial(self._move, file, target))
+        log.warning("%s %s: moved aside to %s", file, reason, target.name)
+
+    def _move(self, file: Path, target: Path) -> None:
+        self.disk.set_aside(file, target)
+        self.disk.fsync_dir(file.parent)
+
+    def rewrite(
+        self,
+        transaction: Transaction,
+        key: int,
+        file: Path,
+        record: Record,
+        columns: tuple[str, ...],
+        standing: str,
+    ) -> Record:
+        """Writes the whole file anew: created, widened or rebuilt.
+
+        `standing`: how the file that it replaces looks; empty when there is none.
+
+        The database knows of the new file before it takes the old one's place, so that a crash
+        leaves a file which is provably ours.
+        """
+        with transaction() as connection:
+            lines = list(self._lines(connection, key, columns))
+        extra = sum(map(len, lines)) / SLOWEST_BYTES_A_SECOND
+        write = partial(csv_file.write_new, self.disk, file.parent, lines)
+        new, length, checksum = self.lanes.one(key, write, extra)
+        before = self._saved(
+            transaction, key, record, next_length_bytes=length, next_checksum=checksum
+        )
+        look = self.lanes.one(key, partial(self._take_place, new, file, standing))
+        return self._saved(
+            transaction,
+            key,
+            before,
+            columns=columns,
+            row_count=len(lines) - 1,
+            length_bytes=length,
+            checksum=checksum,
+            look=look,
+        )
+
+    def _take_place(self, new: Path, file: Path, standing: str) -> str:
+        if csv_file.look_at(self.disk, file) != standing:
+            raise NotAsRecorded(f"{file} was changed from outside")
+        self.disk.replace(new, file)
+        self.disk.fsync_dir(file.parent)
+        return csv_file.look_at(self.disk, file)
+
+    def _saved(self, transaction: Transaction, key: int, record: Record, **changes: Any) -> Record:
+        changed = replace(record, **({"next_length_bytes": None, "next_checksum": None} | changes))
+        with transaction() as connection:
+            records.save(connection, {key: changed})
+        return changed
+
+
+def _action(found: Found) -> str:
+    return {
+        Kind.ABSENT: "was missing; rebuilt from the database",
+        Kind.LONGER: "had something after its last row; cut off and kept in the home's salvage/",
+        Kind.INTENDED: "a rewrite had been cut short; done again",
+        Kind.FOREIGN: "was not what sqlqueue wrote; moved aside and rebuilt from the database",
+        Kind.EXACT: "was as recorded",
+    }[found.kind]
+
+
+def free_name(file: Path) -> Path:
+    """A name beside the file, not taken, that says when it was moved aside."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{file.name}.set-aside-{stamp}"
+    number = 1
+    while (target := file.with_name(name)).exists() or target.is_symlink():
+        number += 1
+        name = f"{file.name}.set-aside-{stamp}-{number}"
+    return target

@@ -1,0 +1,203 @@
+"""The figures of `status`, from a read-only look at the database.
+
+One consistent snapshot; changes nothing.  What is not here: what only a running manager knows
+(`manager/live.py`), and how figures are shown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from sqlqueue.home import Home
+from sqlqueue.lifecycle import State
+from sqlqueue.store import engine, records
+from sqlqueue.store.estimate import Estimate
+from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
+
+MOST_NAMED: Final = 5
+FOLDER: Final = "unsubmitted"
+
+
+def offline_status(home: Home) -> dict[str, Any]:
+    """The figures when no manager answers."""
+    found = figures(home)
+    for each in found["directories"]:
+        del each["key"]
+    return found
+
+
+def figures(home: Home) -> dict[str, Any]:
+    """Everything that the database and the folders tell; `key` names each directory's record."""
+    reader = engine.open_reader(home)
+    try:
+        with reader.begin() as connection:
+            found = _from_database(connection)
+    finally:
+        reader.dispose()
+    waiting = _unsubmitted(home, [each["output_dir"] for each in found["directories"]])
+    for each in found["directories"]:
+        each["unsubmitted"] = waiting[each["output_dir"]]
+    asides = [path for path in found["set_aside"] if home.absolute(path).exists()]
+    return found | {
+        "queue": home.queue_id(),
+        "home": str(home.path),
+        "root": str(home.root),
+        "as_of": datetime.now(UTC).isoformat(timespec="seconds"),
+        "manager": {"running": False, "pid": None, "host": None, "started_at": None},
+        "unsubmitted": sum(waiting.values()),
+        "set_aside": asides,
+    }
+
+
+def _from_database(connection: Connection) -> dict[str, Any]:
+    totals = counted(
+        (state, count)
+        for state, count in connection.execute(
+            select(tasks.c.state, func.count()).group_by(tasks.c.state)
+        )
+    )
+    estimate = Estimate(connection)
+    finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
+    return {
+        "totals": totals,
+        "phases": _phases(connection, estimate),
+        "directories": _directories(connection),
+        "workers": _workers(connection),
+        "failures": _failures(connection),
+        "set_aside": records.set_aside_paths(connection),
+        "eta_seconds": estimate.total_seconds(),
+        "done": finished,
+    }
+
+
+def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Counts by state, in lower case, with their total."""
+    counts = {"total": 0} | {state.value.lower(): 0 for state in State}
+    for state, count in states:
+        counts[state.lower()] += count
+        counts["total"] += count
+    return counts
+
+
+def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
+    """Counts per phase, in the order in which the phases appeared."""
+    wish = task_phases.c
+    query = (
+        select(wish.phase_id, tasks.c.state, func.count())
+        .join(tasks, tasks.c.signature == wish.signature)
+        .where(wish.withdrawn.is_(False))
+        .group_by(wish.phase_id, tasks.c.state)
+    )
+    states: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for phase_id, state, count in connection.execute(query):
+        states[phase_id].append((state, count))
+    names = connection.execute(select(phases.c.id, phases.c.name).order_by(phases.c.id))
+    return [
+        {"phase": name, **counted(states[key]), "eta_seconds": estimate.phase_seconds(key)}
+        for key, name in names
+    ]
+
+
+def _directories(connection: Connection) -> list[dict[str, Any]]:
+    link = task_output_dirs.c
+    query = (
+        select(link.directory_id, tasks.c.state, func.count())
+        .join(tasks, tasks.c.signature == link.signature)
+        .group_by(link.directory_id, tasks.c.state)
+    )
+    states: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for key, state, count in connection.execute(query):
+        states[key].append((state, count))
+    return [
+        {
+            "key": key,
+            "output_dir": path,
+            **counted(states[key]),
+            "rows": record.row_count,
+            "trouble": None,
+            "unsubmitted": 0,
+        }
+        for key, (path, record) in sorted(records.load(connection).items())
+    ]
+
+
+def _workers(connection: Connection) -> list[dict[str, Any]]:
+    """Who ran what when the manager was last there."""
+    query = (
+        select(attempts, tasks.c.task_id)
+        .join(tasks, tasks.c.signature == attempts.c.signature)
+        .where(attempts.c.outcome.is_(None))
+        .order_by(attempts.c.worker_id)
+    )
+    found: dict[str, dict[str, Any]] = {}
+    now = datetime.now(UTC).timestamp()
+    for row in connection.execute(query):
+        worker = found.setdefault(
+            row.worker_id,
+            {
+                "worker_id": row.worker_id,
+                "host": row.host,
+                "device": row.device,
+                "worker_type": "",
+                "state": "running",
+                "heard_seconds_ago": None,
+                "tasks": [],
+            },
+        )
+        seconds = round(max(0.0, now - row.started_at), 1)
+        progress = {"step": None, "total": None, "metrics": {}}
+        worker["tasks"].append(
+            {"task_id": row.task_id, "attempt": row.number, "seconds": seconds, **progress}
+        )
+    return list(found.values())
+
+
+def _failures(connection: Connection) -> list[dict[str, Any]]:
+    """Failed tasks by the last line of what their last attempt said, the most frequent first."""
+    last = (
+        select(attempts.c.signature, func.max(attempts.c.number).label("number"))
+        .where(attempts.c.error.is_not(None))
+        .group_by(attempts.c.signature)
+        .subquery()
+    )
+    query = (
+        select(tasks.c.task_id, attempts.c.error)
+        .join(last, last.c.signature == tasks.c.signature)
+        .join(
+            attempts,
+            (attempts.c.signature == last.c.signature) & (attempts.c.number == last.c.number),
+        )
+        .where(tasks.c.state == State.FAILED.value)
+        .order_by(tasks.c.id)
+    )
+    groups: dict[str, list[str]] = defaultdict(list)
+    for task_id, error in connection.execute(query):
+        groups[((error or "").strip().splitlines() or ["no message"])[-1][:500]].append(task_id)
+    ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
+    return [
+        {"error": error, "count": len(ids), "task_ids": ids[:MOST_NAMED]} for error, ids in ordered
+    ]
+
+
+def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:
+    """How many results wait as files, per directory; those in the home under an empty name."""
+    folders = {each: home.absolute(each) / FOLDER for each in output_dirs}
+    folders[""] = home.unsubmitted
+    lanes = Lanes(limit_seconds=2.0)
+    counts = lanes.run({each: lambda f=folder: _count(f) for each, folder in folders.items()})  # type: ignore[misc]
+    lanes.close()
+    return {each: count if isinstance(count, int) else 0 for each, count in counts.items()}
+
+
+def _count(folder: Path) -> int:
+    try:
+        return sum(1 for each in folder.iterdir() if each.suffix == ".json")
+    except OSError:
+        return 0
