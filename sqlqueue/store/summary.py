@@ -152,7 +152,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
             },
         )
         seconds = round(max(0.0, now - row.started_at), 1)
-        progress = {"step": None, "total": None, "metrics": {}}
+        progress: dict[str, Any] = {"step": None, "total": None, "metrics": {}}
         worker["tasks"].append(
             {"task_id": row.task_id, "attempt": row.number, "seconds": seconds, **progress}
         )

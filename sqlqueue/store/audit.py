@@ -1,0 +1,166 @@
+"""Proof that database and CSVs agree: read-only, beside a running manager too.
+
+`verify` yields what is wrong, and nothing when all is well.  It serves the command, and every
+test when it leaves.  Each CSV is compared byte for byte with what the database says it is; a
+file that changed while it was looked at is looked at again.  What is not here: mending.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from sqlalchemy import Connection, Engine, func, select, text
+
+from sqlqueue.home import Home
+from sqlqueue.lifecycle import State
+from sqlqueue.plan.rows import line, row
+from sqlqueue.store import csv_file, engine, records
+from sqlqueue.store.csv_file import Record
+from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
+
+MOST_LOOKS: Final = 30
+PAUSE_SECONDS: Final = 0.1
+"""A file that is wrong in the same way at so many looks in a row is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be, and where."""
+
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+
+
+def verify(home: Home) -> Iterator[Finding]:
+    """Everything that is wrong with a queue.  Raises `QueueError` when it cannot be read."""
+    reader = engine.open_reader(home)
+    try:
+        with reader.begin() as connection:
+            yield from _database(connection)
+            directories = records.load(connection)
+        for key in sorted(directories):
+            yield from _directory(home, reader, key)
+    finally:
+        reader.dispose()
+
+
+# --- the database against itself ------------------------------------------------------------
+
+
+def _database(connection: Connection) -> Iterator[Finding]:
+    for (found,) in connection.execute(text("PRAGMA quick_check")):
+        if found != "ok":
+            yield Finding("error", "queue.db", f"SQLite says: {found}")
+    for broken in connection.execute(text("PRAGMA foreign_key_check")):
+        yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
+    yield from _lifecycle(connection)
+    for signature, key in records.undelivered(connection):
+        yield Finding("error", signature, f"its result is not in directory {key}")
+    yield from _numbers(connection)
+
+
+def _lifecycle(connection: Connection) -> Iterator[Finding]:
+    """States, attempts and results that do not fit together."""
+    accepted = select(results.c.signature).where(results.c.accepted)
+    live = select(attempts.c.signature).where(attempts.c.outcome.is_(None))
+    linked = select(task_output_dirs.c.signature)
+    state, signature = tasks.c.state, tasks.c.signature
+    rules = [
+        ("is COMPLETED without a result", (state == "COMPLETED") & signature.not_in(accepted)),
+        ("is RUNNING without an attempt", (state == "RUNNING") & signature.not_in(live)),
+        ("has a running attempt, but is not RUNNING", (state != "RUNNING") & signature.in_(live)),
+        ("is linked to no output directory", signature.not_in(linked)),
+        ("failed with attempts left",
+         (state == State.FAILED.value) & (tasks.c.failures < tasks.c.max_attempts)
+         & (tasks.c.losses == 0)),
+    ]  # fmt: skip
+    for message, condition in rules:
+        for task_id in connection.execute(select(tasks.c.task_id).where(condition)).scalars():
+            yield Finding("error", task_id, message)
+
+
+def _numbers(connection: Connection) -> Iterator[Finding]:
+    """Each directory's rows are numbered 1, 2, 3, ... and only tasks with a result have one."""
+    counts = records.row_counts(connection)
+    for key, (path, record) in records.load(connection).items():
+        count, highest = counts.get(key, (0, 0))
+        if not count == highest == record.row_count:
+            message = f"{count} rows numbered up to {highest}, {record.row_count} recorded"
+            yield Finding("error", path, message)
+    link = task_output_dirs.c
+    accepted = select(results.c.signature).where(results.c.accepted)
+    query = select(link.signature, output_directories.c.path).join(output_directories)
+    for row_ in connection.execute(
+        query.where(link.row_number.is_not(None), link.signature.not_in(accepted))
+    ):
+        yield Finding("error", row_.path, f"has a row of {row_.signature}, which has no result")
+    twice = select(results.c.signature).where(results.c.accepted).group_by(results.c.signature)
+    for signature in connection.execute(twice.having(func.count() > 1)).scalars():
+        yield Finding("error", signature, "has two accepted results")
+
+
+# --- the CSVs against the database --------------------------------------------------------------
+
+
+def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
+    """Looks again while a manager may be between an append and its commit."""
+    before: tuple[Record, str] | None = None
+    looks = 0
+    while looks < MOST_LOOKS:
+        with reader.begin() as connection:
+            path, record = records.load(connection, [key])[key]
+            problem = _compare(connection, home.absolute(path), key, record)
+        if problem is None:
+            return
+        looks = looks + 1 if (record, problem) == before else 1
+        before = (record, problem)
+        if home.manager() is None:
+            break
+        time.sleep(PAUSE_SECONDS)
+    yield Finding("error", f"{path}/{csv_file.NAME}", problem)
+
+
+def _compare(connection: Connection, folder: Path, key: int, record: Record) -> str | None:
+    """What is wrong with one CSV, or None."""
+    file = folder / csv_file.NAME
+    if record.columns is None:
+        return f"is there, but no row was written yet: {file}" if file.exists() else None
+    if file.is_symlink() or not file.is_file():
+        return "is missing" if not file.exists() else "is not an ordinary file"
+    try:
+        with file.open("rb") as content:
+            return _compare_lines(connection, content, key, record)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _compare_lines(
+    connection: Connection, content: Iterator[bytes], key: int, record: Record
+) -> str | None:
+    columns = record.columns or ()
+    length, checksum, number = 0, csv_file.EMPTY, 0
+    for number, expected in enumerate(_expected(connection, key, columns), start=1):
+        found = next(content, b"")
+        if found != expected:
+            return f"line {number} is {_shown(found)}, expected {_shown(expected)}"
+        length, checksum = length + len(found), csv_file.extend(checksum, found)
+    if (length, checksum) != (record.length_bytes, record.checksum):
+        return f"agrees with its rows, but its record says {record.length_bytes} bytes"
+    if (extra := next(content, b"")) != b"":
+        return f"goes on after its last row, at line {number + 1}: {_shown(extra)}"
+    return None
+
+
+def _expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+    yield line(columns)
+    for values in records.rows_of(connection, key):
+        yield row(columns, values)
+
+
+def _shown(found: bytes) -> str:
+    return repr(found[:200].decode("utf-8", "replace")) if found else "not there"
