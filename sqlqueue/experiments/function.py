@@ -12,8 +12,10 @@ and line.  What is not here: where the module is found (`importing.py`).
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -46,7 +48,8 @@ class RuntimeOnly:
 def declare(name: str, root: Path) -> Experiment:
     """The declaration of the function that `module:function` names."""
     root = root.resolve()
-    with from_root(name.partition(":")[0], root, forget=True):
+    printed = contextlib.redirect_stdout(sys.stderr)  # a module may print; answers stay clean
+    with printed, from_root(name.partition(":")[0], root, forget=True):
         function = _find(name, root)
         return _declaration(name, function)
 
@@ -88,9 +91,10 @@ def _shaped(value: Any, declared: inspect.Parameter | None) -> Any:
 
 
 def _find(name: str, root: Path) -> Callable[..., Any]:
-    if not _NAME.fullmatch(name):
-        raise ExperimentError(_malformed(name))
     module_name, _, path = name.partition(":")
+    is_file = module_name.endswith(".py") and (root / module_name).is_file()
+    if is_file or not _NAME.fullmatch(name):
+        raise ExperimentError(_malformed(name))
     found: Any = import_module(module_name, root)
     file = getattr(found, "__file__", None) or f"module {module_name!r}"
     for part in path.split("."):

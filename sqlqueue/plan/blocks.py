@@ -87,7 +87,9 @@ class _Reader:
         phases = [each for each in top.entries if each.key not in ("defaults", "seeds")]
         found = File(
             defaults=self._keys(defaults, self.place.within("defaults")) if defaults else {},
-            seeds=Given(self.place.at(seeds.line, "seeds"), seeds.value) if seeds else None,
+            seeds=Given(self.place.within("seeds").at(seeds.line, "seed"), seeds.value)
+            if seeds
+            else None,
             blocks=[self._block(each) for each in phases],
         )
         if not found.blocks:

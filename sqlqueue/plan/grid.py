@@ -66,6 +66,13 @@ class Grid:
         """Cells before anything is excluded."""
         return math.prod(len(each.rows) for each in self.axes)
 
+    def values(self, name: str) -> list[Any]:
+        """The values that the cells give a parameter; none when they do not have it."""
+        for each in self.axes:
+            if name in each.names:
+                return [row[each.names.index(name)] for row in each.rows]
+        return [self.fixed[name]] if name in self.fixed else []
+
     def count(self) -> int:
         """Cells, found by multiplying out how rows match exclusions, not the rows."""
         start, masks = self._masks()

@@ -18,8 +18,9 @@ from sqlqueue.errors import ExperimentError
 from sqlqueue.plan import blocks
 from sqlqueue.plan.bind import bind, steering
 from sqlqueue.plan.blocks import Block, File, Given
+from sqlqueue.plan.declared import unknown
 from sqlqueue.plan.grid import Grid
-from sqlqueue.plan.problems import Place, Problems, describe, did_you_mean
+from sqlqueue.plan.problems import Place, Problems, describe
 from sqlqueue.plan.task import OWN_COLUMNS, STEERING, Experiment, Task
 from sqlqueue.plan.tree import Entries
 
@@ -152,16 +153,14 @@ class _Loader:
 
     def _check_defaults(self, file: File, used: list[Experiment]) -> None:
         """A default that no phase of the file can take is a slip of the pen."""
-        known = {each.name for experiment in used for each in experiment.parameters}
         if not used or any(experiment.open_ended for experiment in used):
             return
+        known = {each.name for experiment in used for each in experiment.parameters}
         for name, given in file.defaults.items():
             if name not in known and name not in STEERING:
-                names = ", ".join(sorted({repr(each.name) for each in used}))
-                problem = f"unknown parameter of experiment {names}; correct or remove it"
-                self.problems.add(given.place, problem + did_you_mean(name, known | STEERING))
+                self.problems.add(given.place, unknown(used, name))
         if file.seeds is not None and "seed" not in known:
-            self.problems.add(file.seeds.place, "no experiment of this file has a parameter `seed`")
+            self.problems.add(file.seeds.place, unknown(used, "seed"))
 
 
 def _taken(experiment: Experiment) -> str | None:
