@@ -1,0 +1,165 @@
+"""One attempt, watched from outside: its child, its time limit, and what may end it early.
+
+Promises: whatever the child does, `run` returns: with how the attempt ended, and why it
+was ended early if it was.  A child told to stop gets a grace; then its whole process group
+is killed.  What completed within the grace is complete.  What is not here: the manager.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Literal
+
+from sqlqueue.worker import deaths, outcome
+from sqlqueue.worker.children import ChildProcess, Ended, Exited, Progress
+from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
+
+FOLLOW_SECONDS: Final = 1.0
+"""Whoever stops a whole job signals the child too: how long to wait for our own signal."""
+
+Why = Literal["timeout", "cancel", "stop"]
+
+log = logging.getLogger("sqlqueue.worker")
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """The manager says that this attempt must stop."""
+
+    task_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The worker is to end."""
+
+
+class Attempt:
+    """A running attempt; `progress` is what its experiment last reported."""
+
+    def __init__(
+        self,
+        child: ChildProcess,
+        order: Order,
+        timeout_seconds: float | None,
+        grace_seconds: float,
+        inbox: SimpleQueue[Any],
+    ) -> None:
+        self.order = order
+        self.progress: Progress | None = None
+        self.why: Why | None = None
+        self.child_lost = False
+        self._child = child
+        self._inbox = inbox
+        self._timeout_seconds = timeout_seconds
+        self._grace_seconds = grace_seconds
+        self._deadline = None if timeout_seconds is None else _now() + timeout_seconds
+
+    def run(self) -> Ending:
+        """Sends the order and waits for the ending."""
+        killed_before = deaths.oom_kills()
+        self._child.send(self.order)
+        while True:
+            match self._next():
+                case None:
+                    self._late()
+                case Cancel(task_id, attempt):
+                    if (task_id, attempt) == (self.order.task_id, self.order.attempt):
+                        self._end_early("cancel")
+                case Stop():
+                    self._end_early("stop")
+                case Progress() as said if said.child is self._child:
+                    self.progress = said
+                case Ended() as said if said.child is self._child:
+                    return self._explain(self._ended(said))
+                case Exited() as said if said.child is self._child:
+                    return self._explain(self._exited(said, killed_before))
+
+    def _next(self) -> Any:
+        """What happens next; None when the deadline passed."""
+        left = None if self._deadline is None else max(0.0, self._deadline - _now())
+        try:
+            return self._inbox.get(timeout=left)
+        except Empty:
+            return None
+
+    def _late(self) -> None:
+        """The time limit, or the grace, is over."""
+        if self.why is None:
+            self._end_early("timeout")
+        else:
+            self._deadline = None
+            self._child.kill()
+
+    def _end_early(self, why: Why) -> None:
+        """Tells the child to stop; a second reason changes nothing."""
+        if self.why is None:
+            self.why = why
+            self._deadline = _now() + self._grace_seconds
+            self._child.terminate()
+
+    def _ended(self, said: Ended) -> Ending:
+        if said.unsaved:
+            log.warning("%s: outcome not saved: %s", self.order.task_id, said.unsaved)
+        return said.ending
+
+    def _exited(self, said: Exited, killed_before: int) -> Ending:
+        """It died; perhaps after it had written how the attempt ended."""
+        self.child_lost = True
+        found = outcome.read(Path(self.order.folder))
+        if found is not None and found[0] == self.order:
+            return found[1]
+        grew = deaths.oom_kills() > killed_before
+        ending = deaths.describe(said.status, Path(self.order.log), grew)
+        by_signal = -said.status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        return replace(ending, outcome=STOPPED) if by_signal else ending
+
+    def _explain(self, ending: Ending) -> Ending:
+        """The ending, in view of why it was ended early."""
+        if ending.outcome == COMPLETED:
+            return ending
+        if ending.outcome == STOPPED and self.why is None:
+            self._await_stop()
+        if self.why == "timeout":
+            return replace(ending, outcome="TIMEOUT", error=self._timeout_text())
+        if self.why is not None:
+            return replace(ending, outcome=STOPPED)
+        if ending.outcome == STOPPED:
+            return replace(ending, outcome="FAILED", error=self._foreign_stop(ending))
+        return ending
+
+    def _await_stop(self) -> None:
+        """Somebody else told the child to stop: is it the end of the whole worker?"""
+        deadline = _now() + FOLLOW_SECONDS
+        while (left := deadline - _now()) > 0 and self.why is None:
+            try:
+                if isinstance(self._inbox.get(timeout=left), Stop):
+                    self.why = "stop"
+            except Empty:
+                return
+
+    def _foreign_stop(self, ending: Ending) -> str:
+        said = ending.error or "the experiment stopped when it was told to"
+        return f"{said}\nthe child got a SIGTERM that this worker did not send"
+
+    def _timeout_text(self) -> str:
+        return "\n".join(
+            filter(
+                None,
+                (
+                    f"ran longer than its time limit of {self._timeout_seconds:g} s "
+                    "(`timeout` in the sweep file)",
+                    deaths.tail(Path(self.order.log)),
+                ),
+            )
+        )
+
+
+def _now() -> float:
+    return time.monotonic()

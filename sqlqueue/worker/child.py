@@ -1,0 +1,220 @@
+"""The child process: runs one attempt after another, and writes down how each ended.
+
+`python -m sqlqueue.worker.child CONTROL NOTICES PARENT`: orders come as JSON lines on the
+descriptor CONTROL, notices (progress, endings) leave on NOTICES, PARENT is the process
+that must be alive.  The root is the working directory.
+
+Promises: an ending is a durable file before it is a notice; what an experiment raises,
+prints or exits with ends its attempt and not this process; the child ends when its
+supervisor does.  What is not here: leases, time limits, the manager.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import faulthandler
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sqlqueue.worker import fault, outcome
+from sqlqueue.worker.metrics import plain, plain_mapping, text
+from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
+from sqlqueue.worker.sources import Sources
+from sqlqueue.worker.surroundings import Surroundings
+
+PROGRESS_SECONDS: Final = 0.25
+MAX_PROGRESS_BYTES: Final = 16_000
+PR_SET_PDEATHSIG: Final = 1
+GONE: Final = 70
+"""Exit status of a child whose supervisor, or whose pipe to it, is gone."""
+
+
+class Notices:
+    """The pipe to the supervisor; thread-safe.
+
+    User code may close any descriptor, and its number may then be another file's: nothing
+    is written before the descriptor proved to be the pipe still.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._identity = _identity(fd)
+        self._lock = threading.Lock()
+        self._reported = -PROGRESS_SECONDS
+
+    def send(self, **fields: Any) -> bool:
+        """Says whether the supervisor can still be told anything."""
+        data = memoryview(json.dumps(fields).encode() + b"\n")
+        with self._lock:
+            if _identity(self._fd) != self._identity:
+                return False
+            with contextlib.suppress(OSError):
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            return not data
+
+    def progress(self, step: float, total: float | None, metrics: Mapping[str, Any]) -> None:
+        """Passed on at most every `PROGRESS_SECONDS`."""
+        now = time.monotonic()
+        if now - self._reported < PROGRESS_SECONDS:
+            return
+        self._reported = now
+        shown = plain_mapping(metrics)
+        if outcome.size_bytes(shown) > MAX_PROGRESS_BYTES:
+            shown = {}
+        self.send(type="progress", step=_number(step), total=_number(total), metrics=shown)
+
+
+class Stop:
+    """Whether the child was told to stop, and whether the experiment asked and heard it."""
+
+    def __init__(self) -> None:
+        self.told = False
+        self.heard = False
+
+    def tell(self) -> None:
+        self.told = True
+
+    def asked(self) -> bool:
+        self.heard = self.heard or self.told
+        return self.told
+
+
+class Child:
+    """One after another."""
+
+    def __init__(self, root: Path, notices: Notices) -> None:
+        self._root = root
+        self._notices = notices
+        self._pid = os.getpid()
+        self._stop = Stop()
+        self._sources = Sources(root)
+        self._surroundings = Surroundings(root, self._stop.tell)
+
+    def run(self, order: Order) -> bool:
+        """Runs the attempt; says whether another can follow."""
+        self._surroundings.restore(Path(order.log))
+        ending = self._end(order)
+        if os.getpid() != self._pid:
+            os._exit(GONE)  # a copy that the experiment forked must not come back as the child
+        self._surroundings.flush()
+        unsaved = _save(order, ending)
+        told = self._notices.send(type="ended", unsaved=unsaved, ending=dataclasses.asdict(ending))
+        gc.collect()  # while the supervisor submits: what the attempt left must not pile up
+        return told and not ending.retire
+
+    def _end(self, order: Order) -> Ending:
+        """The ending, with what the supervisor needs to know about this process."""
+        ending = self._attempt(order)
+        threads = self._surroundings.left_over()
+        if threads:
+            print(f"sqlqueue: threads were left running: {', '.join(threads)}", file=sys.stderr)
+        retire = ending.retire or bool(threads)
+        return dataclasses.replace(ending, retire=retire, sources=self._sources.look())
+
+    def _attempt(self, order: Order) -> Ending:
+        begun = time.perf_counter()
+        try:
+            function = self._load(order)
+            begun = time.perf_counter()
+            returned = function(order.config, self._handle(order))
+            return self._returned(order, returned, time.perf_counter() - begun)
+        except BaseException as error:
+            return self._raised(error, time.perf_counter() - begun)
+
+    def _load(self, order: Order) -> Callable[[dict[str, Any], Any], Any]:
+        from sqlqueue.experiments import load
+
+        function = load(order.experiment, self._root)
+        self._sources.look()
+        return function
+
+    def _handle(self, order: Order) -> Any:
+        from sqlqueue.experiments.run import Run
+
+        report, stop = self._notices.progress, self._stop.asked
+        return Run(Path(order.checkpoint), order.run_device, order.seed, report, stop)
+
+    def _returned(self, order: Order, returned: object, seconds: float) -> Ending:
+        if self._stop.heard:
+            return Ending(STOPPED, seconds=seconds, retire=True)
+        if not isinstance(returned, Mapping):
+            error = (
+                f"the experiment returned {text(returned)[:200]!r} ({type(returned).__name__}); "
+                "expected a dict of metrics, such as {'accuracy': 0.9}"
+            )
+            return Ending("FAILED", error=error, seconds=seconds)
+        metrics = outcome.fit(plain_mapping(returned), Path(order.checkpoint))
+        return Ending(COMPLETED, metrics=metrics, seconds=seconds)
+
+    def _raised(self, error: BaseException, seconds: float) -> Ending:
+        """What raised may have left memory or a device in any state: the child is replaced."""
+        if self._stop.told:
+            return Ending(STOPPED, seconds=seconds, retire=True)
+        said = fault.describe(error)
+        print(said, file=sys.stderr)
+        return Ending(fault.outcome(error), error=said, seconds=seconds, retire=True)
+
+
+def _save(order: Order, ending: Ending) -> str:
+    """Writes the ending as a file; why it could not be, or nothing."""
+    try:
+        outcome.write(order, ending)
+    except OSError as error:
+        return f"{order.folder}: {error}"
+    return ""
+
+
+def _number(value: object) -> float | None:
+    found = plain(value)
+    if isinstance(found, int | float):
+        with contextlib.suppress(OverflowError):
+            return float(found)
+    return None
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def die_with(parent: int) -> None:
+    """Ends this process when its supervisor ends, or at once if it has ended already.
+
+    The guard of the process group does the same for whatever the experiment starts; this
+    holds even if the experiment kills the guard.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(GONE)
+
+
+def main(arguments: list[str]) -> None:
+    control, notices, parent = map(int, arguments)
+    die_with(parent)
+    for fd in (control, notices):
+        os.set_inheritable(fd, False)
+    faulthandler.enable()  # a segmentation fault leaves a trace in the log
+    child, identity = Child(Path.cwd(), Notices(notices)), _identity(control)
+    with open(control, "rb", closefd=False) as orders:
+        while _identity(control) == identity and (line := orders.readline()):
+            if not child.run(outcome.read_order(line)):
+                break
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

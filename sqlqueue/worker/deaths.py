@@ -1,0 +1,92 @@
+"""What to say of a child that died without an ending.
+
+Promises: names the signal or the exit status, gives the last lines of its log, and tells
+a kill for lack of memory apart where the kernel's counters show it.  What is not here:
+deaths that the supervisor brought about.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Final
+
+from sqlqueue.worker.fault import shorten
+from sqlqueue.worker.outcome import Ending
+
+TAIL_BYTES: Final = 8192
+TAIL_LINES: Final = 20
+
+_COUNTER: Final = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed for memory so far, as far as this process can see.
+
+    The machine's counter and the control group's (both versions): in a container one of
+    them may be hidden.
+    """
+    return sum(_count(path) for path in (Path("/proc/vmstat"), *_cgroup_files()))
+
+
+def _count(path: Path) -> int:
+    try:
+        found = _COUNTER.search(path.read_text())
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def _cgroup_files() -> list[Path]:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    groups = {kinds: path.lstrip("/") for _, kinds, path in (each.split(":", 2) for each in lines)}
+    base = Path("/sys/fs/cgroup")
+    return [
+        base / groups.get("", "") / "memory.events",
+        base / "memory" / groups.get("memory", "") / "memory.oom_control",
+    ]
+
+
+def describe(status: int, log: Path, out_of_memory: bool) -> Ending:
+    """The ending of a child that exited with `status` (negative: a signal)."""
+    killed_for_memory = status == -signal.SIGKILL and out_of_memory
+    said = shorten("\n".join(filter(None, (_cause(status, killed_for_memory), tail(log)))))
+    return Ending("OOM" if killed_for_memory else "FAILED", error=said, retire=True)
+
+
+def _cause(status: int, killed_for_memory: bool) -> str:
+    if killed_for_memory:
+        return "the child was killed by the kernel: out of memory"
+    if status == -signal.SIGKILL:
+        return "the child was killed by SIGKILL, not by this worker (out of memory?)"
+    if status < 0:
+        return f"the child was killed by {_signal_name(-status)}"
+    return (
+        f"the child ended with exit status {status} before the experiment returned "
+        "(os._exit, or a library that ends the process)"
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def tail(log: Path) -> str:
+    """The last lines that the attempt printed, under a heading; empty when there are none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    if not lines:
+        return ""
+    return "\n".join(["last lines of its log:", *(f"  {each}" for each in lines[-TAIL_LINES:])])

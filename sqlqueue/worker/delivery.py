@@ -1,0 +1,206 @@
+"""What the manager has yet to hear of, kept until it acks: in a file, or in memory.
+
+Promises: a result is in a durable file from when its submission failed until its ack,
+and the file is removed only after the ack; a report that can never be taken is kept and
+loudly said, and does not stop the next.  Thread-safe.  What is not here: deciding when to
+try again (the courier), and asking for work.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sqlqueue import unsubmitted
+from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
+from sqlqueue.protocol import Release, Reply, SubmitResult, TaskFailed
+from sqlqueue.worker import names, outcome
+from sqlqueue.worker.client import Client
+from sqlqueue.worker.place import Place, state_folder
+
+SAVE_SECONDS: Final = 10.0
+"""A folder on a filesystem that hangs is given up after so long."""
+
+Report = SubmitResult | TaskFailed | Release
+
+log = logging.getLogger("sqlqueue.worker")
+
+
+@dataclass
+class Undelivered:
+    """A report, where it also lies as a file, and the attempt's folder if it has one."""
+
+    report: Report
+    files: list[Path] = field(default_factory=list)
+    folder: Path | None = None
+
+
+class Delivery:
+    """Everything undelivered of this process."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._waiting: list[Undelivered] = []
+        self._lock = threading.Lock()  # of the list; never held while talking
+        self._talking = threading.Lock()
+        self.grew = threading.Event()
+
+    def count(self) -> int:
+        with self._lock:
+            return len(self._waiting)
+
+    def of(self, worker_id: str) -> list[Report]:
+        """The reports in a worker's name: it holds those attempts until they are acked."""
+        with self._lock:
+            return [each.report for each in self._waiting if each.report.worker_id == worker_id]
+
+    def settle(
+        self, report: Report, answer: Reply | QueueError, order: outcome.Order | None
+    ) -> None:
+        """Takes note of what the manager answered to a report just made.
+
+        One that was not acked is saved, and put on the list if that may help.
+        """
+        item = Undelivered(report, folder=Path(order.folder) if order is not None else None)
+        if not isinstance(answer, QueueError):
+            self._delivered(item)
+            return
+        if order is not None:
+            self._save(item, answer, order.output_dir)
+        self._keep(item, answer)
+
+    def _keep(self, item: Undelivered, error: QueueError) -> None:
+        if error.retryable:
+            self._add(item)
+        else:
+            _refused(item, error)
+
+    def flush(self, client: Client) -> bool:
+        """Offers everything to the manager, the oldest first; says whether nothing is left."""
+        with self._talking:
+            for item in self._snapshot():
+                try:
+                    client.request(item.report)
+                except ManagerUnreachable:
+                    return False
+                except QueueError as error:
+                    if error.retryable:
+                        continue
+                    _refused(item, error)
+                else:
+                    self._delivered(item)
+                self._remove(item)
+        return self.count() == 0
+
+    def adopt(self, own_names: Collection[str] = ()) -> int:
+        """Takes over what earlier workers of this host left; returns how much.
+
+        `own_names`: held by this process, which has run nothing yet.
+        """
+        before = self.count()
+        for folder in _entries(self._place.home.attempts):
+            self._adopt_attempt(folder, own_names)
+        for folder in (self._place.home.unsubmitted, state_folder() / unsubmitted.FOLDER):
+            for path, result in unsubmitted.scan(folder, self._place.queue, _rejected):
+                self._add(Undelivered(result, [path]))
+        return self.count() - before
+
+    def _adopt_attempt(self, folder: Path, own_names: Collection[str]) -> None:
+        found = outcome.read(folder)
+        if found is None or not self._abandoned(found[0], own_names):
+            return
+        report = outcome.message(*found)
+        if report is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            self._add(Undelivered(report, folder=folder))
+
+    def _abandoned(self, order: outcome.Order, own_names: Collection[str]) -> bool:
+        """Of this queue and host, and nobody works under that name, or we do now."""
+        if (order.queue, order.host) != (self._place.queue, names.host()):
+            return False
+        if order.worker_id in own_names:
+            return True
+        return names.is_free(self._place.home.workers, order.worker_id)
+
+    def _save(self, item: Undelivered, error: QueueError, output_dir: str) -> None:
+        """A result into the first folder that takes it; the attempt's own file otherwise."""
+        if not isinstance(item.report, SubmitResult):
+            return
+        result, queue = item.report, self._place.queue
+        for folder in self._place.unsubmitted_folders(output_dir):
+            path = within(SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue))
+            if path is not None:
+                log.warning("Saved locally (%s): %s", _reason(error), path)
+                item.files.append(path)
+                return
+        log.error("%s: could not be saved locally; kept in %s", result.task_id, item.folder)
+
+    def _delivered(self, item: Undelivered) -> None:
+        for path in item.files:
+            if isinstance(item.report, SubmitResult):
+                unsubmitted.remove(path, item.report)
+        if item.folder is not None:
+            shutil.rmtree(item.folder, ignore_errors=True)
+        if item.files:
+            log.info("%s: delivered what was saved locally", item.report.task_id)
+
+    def _add(self, item: Undelivered) -> None:
+        with self._lock:
+            self._waiting.append(item)
+        self.grew.set()
+
+    def _remove(self, item: Undelivered) -> None:
+        with self._lock:
+            self._waiting.remove(item)
+
+    def _snapshot(self) -> list[Undelivered]:
+        with self._lock:
+            return list(self._waiting)
+
+
+def within(seconds: float, save: Callable[[], Path]) -> Path | None:
+    """What `save` returned; None when it failed or is not back in time."""
+    done: list[Path] = []
+
+    def attempt() -> None:
+        try:
+            done.append(save())
+        except (OSError, ProtocolError) as error:
+            log.warning("cannot save locally: %s", error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return done[0] if done else None
+
+
+def _refused(item: Undelivered, error: QueueError) -> None:
+    kept = ", ".join(map(str, item.files or filter(None, [item.folder])))
+    log.error("%s: the manager refuses this report: %s", item.report.task_id, error.message)
+    if isinstance(item.report, SubmitResult):
+        log.error("%s: the result is kept in %s", item.report.task_id, kept)
+    if item.folder is not None and (item.files or not isinstance(item.report, SubmitResult)):
+        shutil.rmtree(item.folder, ignore_errors=True)
+
+
+def _reason(error: QueueError) -> str:
+    unreachable = isinstance(error, ManagerUnreachable)
+    return "manager unreachable" if unreachable else error.message.splitlines()[0]
+
+
+def _rejected(path: Path, why: str) -> None:
+    log.warning("%s: not a result that can be handed in: %s", path, why)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

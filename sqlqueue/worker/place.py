@@ -1,0 +1,94 @@
+"""Where a worker works: the home that it shares with the manager, or a folder of its own.
+
+With a shared home everything lies there.  Elsewhere (`work --manager host:port`) the
+user's state folder holds a home of the same shape for logs, checkpoints and results, and
+experiments run in the current directory.  What is not here: what lies in those folders.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlqueue import unsubmitted
+from sqlqueue.home import Home
+from sqlqueue.protocol import TaskReply
+from sqlqueue.worker.client import Client
+from sqlqueue.worker.devices import Device
+from sqlqueue.worker.names import host
+from sqlqueue.worker.outcome import Order
+
+APPLICATION: Final = "sqlqueue"
+
+
+def state_folder() -> Path:
+    """The user's own folder for what could not be kept in a home."""
+    import platformdirs
+
+    return platformdirs.user_state_path(APPLICATION)
+
+
+@dataclass(frozen=True)
+class Place:
+    """`home` is the manager's when `address` is None."""
+
+    home: Home
+    root: Path
+    queue: str
+    address: str | None = None
+    token: str | None = None
+
+    def client(self, timeout_seconds: float = 30.0) -> Client:
+        if self.address is None:
+            return Client(self.home, timeout_seconds=timeout_seconds)
+        return Client(address=self.address, token=self.token, timeout_seconds=timeout_seconds)
+
+    def unsubmitted_folders(self, output_dir: str) -> list[Path]:
+        """Where a result may be kept, the best first."""
+        own = [self.home.unsubmitted, state_folder() / unsubmitted.FOLDER]
+        if self.address is not None:
+            return own
+        return [self.home.absolute(output_dir) / unsubmitted.FOLDER, *own]
+
+    def order(self, task: TaskReply, worker_id: str, device: Device) -> Order:
+        """What a child must know; raises `ProtocolError` for ids that cannot be file names."""
+        task_id = unsubmitted.safe_name(task.task_id)
+        log = self.home.logs / task_id / f"{task.attempt}.log"
+        return Order(
+            queue=self.queue,
+            task_id=task_id,
+            attempt=task.attempt,
+            signature=task.signature,
+            phase=task.phase,
+            experiment=task.experiment,
+            config=task.config,
+            seed=task.seed,
+            output_dir=task.output_dir,
+            worker_id=worker_id,
+            host=host(),
+            device=device.reported,
+            run_device=device.run_device,
+            code_version="",
+            log_file=self._log_file(log),
+            log=str(log),
+            folder=str(self.home.attempts / f"{task_id}-{task.attempt}"),
+            checkpoint=str(self.home.checkpoints / unsubmitted.safe_name(task.signature)),
+        )
+
+    def _log_file(self, log: Path) -> str:
+        return self.home.relative(log.resolve()) if self.address is None else str(log)
+
+
+def shared(home: Home) -> Place:
+    """On the manager's filesystem; raises `HomeError` when there is no queue."""
+    return Place(home, home.root.resolve(), home.queue_id())
+
+
+def remote(address: str, token: str | None) -> Place:
+    """Elsewhere: the manager at `host:port`."""
+    folder = state_folder() / "remote" / re.sub("[^A-Za-z0-9._-]", "_", address)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = Home(folder)
+    return Place(home, Path.cwd().resolve(), home.create(), address, token)

@@ -1,0 +1,158 @@
+"""One runner: a device's slot, which runs one task after another in its child.
+
+Promises: the child is kept while it is fit for the next task, and replaced when it is
+not; every way in which an attempt can end is reported, or given back when the worker
+stops.  A runner is one thread; the heartbeat looks at `held`.  What is not here: the talk
+with the manager (`asking.py`), one attempt's watch (`attempt.py`), signals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+
+from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, ProtocolError, QueueError
+from sqlqueue.protocol import Held, Release, TaskReply
+from sqlqueue.worker import code, outcome
+from sqlqueue.worker.asking import Asker
+from sqlqueue.worker.attempt import Attempt, Cancel, Stop
+from sqlqueue.worker.children import ChildProcess
+from sqlqueue.worker.delivery import Report
+from sqlqueue.worker.devices import Device
+from sqlqueue.worker.names import Name
+from sqlqueue.worker.outcome import COMPLETED, Ending, Order
+from sqlqueue.worker.place import Place
+
+log = logging.getLogger("sqlqueue.worker")
+
+
+class Runner:
+    """Runs tasks under one name until there are none left, or the worker stops."""
+
+    def __init__(
+        self, name: Name, device: Device, place: Place, asker: Asker,
+        environment: dict[str, str], grace_seconds: float,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.asker = asker
+        self.attempt: Attempt | None = None
+        self.exit_status = EXIT_DONE
+        self._device = device
+        self._place = place
+        self._environment = environment
+        self._grace_seconds = grace_seconds
+        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._child: ChildProcess | None = None
+        self._code_version = ""
+
+    def run(self) -> None:
+        """Never raises: what went wrong is logged and in `exit_status`."""
+        try:
+            self._work()
+        except QueueError as error:
+            log.error("%s: %s", self.name.label, error.message)
+            self.exit_status = error.exit_status
+        except Exception:
+            log.exception("%s: the runner broke", self.name.label)
+            self.exit_status = EXIT_FAILED
+        finally:
+            self._drop_child()
+            self.asker.close()
+
+    def held(self) -> list[Held]:
+        """What this runner holds, with how far the running attempt is."""
+        return [self._with_progress(each) for each in self.asker.held()]
+
+    def stop(self) -> None:
+        """Wakes a running attempt, which then ends."""
+        self._inbox.put(Stop())
+
+    def cancel(self, held: Held) -> None:
+        """The manager wants a held task no more."""
+        self._inbox.put(Cancel(held.task_id, held.attempt or 0))
+
+    def _work(self) -> None:
+        self.asker.introduce()
+        task = self.asker.next_task()
+        while task is not None:
+            task = self._perform(task) or self.asker.next_task()
+
+    def _perform(self, task: TaskReply) -> TaskReply | None:
+        """Runs and reports a task; returns the next one if it came with the ack."""
+        try:
+            order = self._place.order(task, self.name.text, self._device)
+        except ProtocolError as error:
+            return self.asker.refuse(task, error.message)
+        try:
+            self._ready_child(order)
+        except OSError as error:
+            self.asker.hand_back(self._release(order, f"no child process: {error}"), order)
+            raise QueueError(f"cannot start a child process: {error}") from error
+        return self._attempt(dataclasses.replace(order, code_version=self._code_version), task)
+
+    def _attempt(self, order: Order, task: TaskReply) -> TaskReply | None:
+        assert self._child is not None
+        limit = task.timeout_seconds
+        attempt = Attempt(self._child, order, limit, self._grace_seconds, self._inbox)
+        log.info("%s: running %s (attempt %d)", self.name.label, order.task_id, order.attempt)
+        self.attempt = attempt
+        ending = attempt.run()
+        following = self.asker.hand_back(self._report(attempt, ending), order)
+        self.attempt = None
+        if ending.retire or attempt.child_lost or attempt.why is not None:
+            self._drop_child()
+        return following
+
+    def _report(self, attempt: Attempt, ending: Ending) -> Report | None:
+        """What to tell the manager of it; nothing when it was the manager that ended it."""
+        self._log_ending(attempt.order, ending)
+        if attempt.why == "cancel" and ending.outcome != COMPLETED:
+            return None
+        reason = "the worker stops"
+        return outcome.message(attempt.order, ending) or self._release(attempt.order, reason)
+
+    def _release(self, order: Order, reason: str) -> Release:
+        return Release(
+            task_id=order.task_id, worker_id=self.name.text, attempt=order.attempt, reason=reason
+        )
+
+    def _log_ending(self, order: Order, ending: Ending) -> None:
+        label = self.name.label
+        if ending.outcome in (COMPLETED, outcome.STOPPED):
+            said = "completed" if ending.outcome == COMPLETED else "stopped"
+            log.info("%s: %s %s after %.1f s", label, said, order.task_id, ending.seconds)
+            return
+        first = next(iter(reversed(ending.error.strip().splitlines())), "")
+        log.warning("%s: %s of %s: %s", label, ending.outcome, order.task_id, first)
+
+    # --- the child --------------------------------------------------------------------
+
+    def _ready_child(self, order: Order) -> None:
+        """Keeps the child if it is fit for this order, else starts another."""
+        if self._child is not None and not self._child.fit_for(order.experiment):
+            self._drop_child()
+        if self._child is None:
+            root, log_path = self._place.root, Path(order.log)
+            self._code_version = code.version(root)
+            self._child = ChildProcess(
+                root, order.experiment, self._environment, log_path, self._inbox
+            )
+
+    def _drop_child(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _with_progress(self, held: Held) -> Held:
+        attempt = self.attempt
+        if attempt is None or attempt.progress is None:
+            return held
+        if (held.task_id, held.attempt) != (attempt.order.task_id, attempt.order.attempt):
+            return held
+        said = attempt.progress
+        return msgspec.structs.replace(held, step=said.step, total=said.total, metrics=said.metrics)

@@ -1,0 +1,90 @@
+"""What an attempt finds around it in the child, put right before every attempt.
+
+Promises: each attempt starts in the root, with the environment, module path and signal
+handlers that the child began with, and with descriptors 0, 1 and 2 open: nothing to read,
+and its own log file to write, whatever the attempt before did to them.  What is not here:
+what user code did inside its own modules; a child that cannot be put right is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TextIO
+
+FIRST_FREE_FD: Final = 3
+
+Stream = TextIO | None
+
+
+class Surroundings:
+    """As they were when the child began; `on_term` is called when it is told to stop."""
+
+    def __init__(self, root: Path, on_term: Callable[[], None]) -> None:
+        self._root = root
+        self._on_term = on_term
+        self._environ = dict(os.environ)
+        self._path = [str(root), *(each for each in sys.path if each != str(root))]
+        self._streams: list[TextIO] = []
+        self._threads = set(threading.enumerate())
+
+    def restore(self, log: Path) -> None:
+        """Puts everything right, and opens the log."""
+        os.chdir(self._root)
+        _restore_environ(self._environ)
+        sys.path[:] = self._path
+        signal.signal(signal.SIGTERM, lambda *_: self._on_term())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _redirect(log)
+        self._restore_streams()
+
+    def flush(self) -> None:
+        """Brings what was printed into the log."""
+        for stream in (sys.stdout, sys.stderr, *self._streams):
+            with contextlib.suppress(Exception):  # closed, or the user's own
+                stream.flush()
+
+    def left_over(self) -> list[str]:
+        """Names of threads that would run into the next attempt."""
+        found = set(threading.enumerate()) - self._threads
+        return [each.name for each in found if not each.daemon and each.is_alive()]
+
+    def _restore_streams(self) -> None:
+        if not self._streams or any(each.closed for each in self._streams):
+            self._streams = [_stream(1), _stream(2)]
+        sys.stdout, sys.stderr = self._streams
+
+
+def _restore_environ(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _stream(fd: int) -> TextIO:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _redirect(log: Path) -> None:
+    """Descriptors 1 and 2 append to the log, 0 reads nothing."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _put(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, (1, 2))
+    _put(Path(os.devnull), os.O_RDONLY, (0,))
+
+
+def _put(path: Path, flags: int, targets: tuple[int, ...]) -> None:
+    """Opens `path` as each of `targets`, also when they are closed just now."""
+    low = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    fd = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
+    os.close(low)
+    for target in targets:
+        os.dup2(fd, target)
+    os.close(fd)
