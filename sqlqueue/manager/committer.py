@@ -165,6 +165,8 @@ class Committer:
 
     def process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
         """Handles the jobs in one transaction; returns when what the replies say is durable."""
+        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair):
+            return [(jobs[0], self._repair(jobs[0].role))]
         for _ in range(MOST_TRIES):
             try:
                 return self._batch(jobs)
@@ -239,8 +241,11 @@ class Committer:
         with self._begun() as connection:
             return self.service.done(connection)
 
-    def repair(self, role: Role) -> Reply:
+    def _repair(self, role: Role) -> Reply:
         """Brings every CSV back to what the database says, whatever it looks like."""
-        if role != "owner":
-            return protocol.error_reply(NotAuthorised("only the queue's owner may say Repair"))
-        return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
+        try:
+            if role != "owner":
+                raise NotAuthorised("only the queue's owner may say Repair")
+            return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
+        except (NotAuthorised, StorageFailure) as error:
+            return protocol.error_reply(error)

@@ -96,7 +96,7 @@ class Intake:
 def _scan(folder: Path, reject: Callable[[Path, str], None]) -> list[_File]:
     """The results in one folder that name their task by signature."""
     found = []
-    for path, result in unsubmitted.scan(folder, reject):
+    for path, result in unsubmitted.scan(folder, rejected=reject):
         if result.signature is None:
             reject(path, "it does not name its task by signature")
         else:

@@ -25,10 +25,7 @@ class Local:
 
     def request(self, message: Request) -> Reply:
         """Raises the `QueueError` that a manager would have answered."""
-        if isinstance(message, protocol.Repair):
-            reply = self._committer.repair("owner")
-        else:
-            ((_, reply),) = self._committer.process([Job(message, "owner")])
+        ((_, reply),) = self._committer.process([Job(message, "owner")])
         if isinstance(reply, protocol.Error):
             raise from_wire(reply.code, reply.message, reply.retryable)
         return reply

@@ -366,7 +366,7 @@ class Service:
         memory.remember(connection, request.experiments, context.wall)
         if not request.tasks:
             return protocol.AddedReply(phases={}, delivered=0)
-        keys = self.claims.keys(connection, (t.output_dir for t in request.tasks), context.wall)
+        keys = self.claims.keys(connection, (each.output_dir for each in request.tasks))
         counts, due = adding.add(connection, request.tasks, keys, context.wall)
         if due:
             self._deliver_known(due, context)

@@ -7,6 +7,7 @@ lone client waits for nobody.  What is not here: the transaction (`committer.py`
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import queue
 import threading
@@ -31,6 +32,9 @@ __all__ = ["Job", "Writer"]
 MOST_JOBS: Final = 1000
 _TICK: Final = object()
 _STOP: Final = object()
+_ALONE: Final = (protocol.Repair, protocol.PrepareDirectories)
+"""Messages that need a commit of their own, before what follows them."""
+
 _QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest)
 """Messages after which no task can have become available."""
 
@@ -151,12 +155,11 @@ class Writer:
         self._waiting.put(item)
 
     def _process(self, jobs: list[Job]) -> None:
-        repairs = [job for job in jobs if isinstance(job.request, protocol.Repair)]
-        plain = [job for job in jobs if not isinstance(job.request, protocol.Repair)]
-        if plain:
-            self._answer(self._committer.process(plain))
-        for job in repairs:
-            self._answer([(job, self._committer.repair(job.role))])
+        """In the order in which they came; those that need a commit of their own get it."""
+        for alone, group in itertools.groupby(jobs, lambda job: isinstance(job.request, _ALONE)):
+            together = list(group)
+            for batch in [[job] for job in together] if alone else [together]:
+                self._answer(self._committer.process(batch))
 
     def _answer(self, answers: list[tuple[Job, Reply]]) -> None:
         if any(not isinstance(job.request, _QUIET) for job, _ in answers):

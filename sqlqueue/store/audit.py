@@ -122,7 +122,7 @@ def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
         if home.manager() is None:
             break
         time.sleep(PAUSE_SECONDS)
-    yield Finding("error", f"{path}/{csv_file.NAME}", problem)
+    yield Finding("error", f"{path}/{csv_file.NAME}", before[1] if before else "")
 
 
 def _compare(connection: Connection, folder: Path, key: int, record: Record) -> str | None:

@@ -40,14 +40,22 @@ class Claims:
         self.lanes = lanes
         self._keys: dict[str, int] = {}
 
-    def keys(
-        self, connection: Connection, output_dirs: Iterable[str], now: float
-    ) -> dict[str, int]:
-        """The key of each directory as spelled; claims those not seen before."""
+    def keys(self, connection: Connection, output_dirs: Iterable[str]) -> dict[str, int]:
+        """The key of each directory as spelled; raises when one was never claimed."""
         spelled = list(dict.fromkeys(output_dirs))
-        if any(each not in self._keys for each in spelled):
-            self.claim(connection, spelled, now, set_aside=False)
+        fresh = [each for each in spelled if each not in self._keys]
+        if fresh:
+            self._look_up(connection, fresh)
         return {each: self._keys[each] for each in spelled}
+
+    def _look_up(self, connection: Connection, spelled: list[str]) -> None:
+        calls = {each: partial(stored_path, self.home, each) for each in spelled}
+        paths = _all(self.lanes.run(calls))
+        known = records.directory_keys(connection, set(paths.values()))
+        missing = sorted(each for each, path in paths.items() if path not in known)
+        if missing:
+            raise DirectoryError(f"not claimed for this queue yet: {', '.join(missing)}")
+        self._keys |= {each: known[path] for each, path in paths.items()}
 
     def known(self) -> dict[str, int]:
         """The key of every spelling resolved so far."""
