@@ -113,6 +113,12 @@ class Child:
         gc.collect()  # while the supervisor submits: what the attempt left must not pile up
         return told and not ending.retire
 
+    def leave(self) -> None:
+        """Ends at once if threads of the experiment would keep the process from ending."""
+        self._surroundings.flush()
+        if self._surroundings.left_over():
+            os._exit(0)
+
     def _end(self, order: Order) -> Ending:
         """The ending, with what the supervisor needs to know about this process."""
         ending = self._attempt(order)
@@ -214,6 +220,7 @@ def main(arguments: list[str]) -> None:
         while _identity(control) == identity and (line := orders.readline()):
             if not child.run(outcome.read_order(line)):
                 break
+    child.leave()
 
 
 if __name__ == "__main__":

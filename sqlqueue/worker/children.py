@@ -33,6 +33,7 @@ from sqlqueue.worker.outcome import Ending, Order
 
 CLOSE_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 30.0
 GUARD: Final = ["/bin/sh", "-c", 'trap "" TERM INT HUP QUIT; read nothing; kill -9 0']
 
 
@@ -114,13 +115,13 @@ class ChildProcess:
         """Ends the child: by itself if it does so soon, then the whole group; reaps both."""
         self._control.close()
         self._gone.wait(patience_seconds)
-        with self._closing:
-            self._kill()
-        self._process.wait()
+        self.kill()
+        if not self._gone.wait(KILL_SECONDS):
+            return  # stuck in the kernel: nothing more can be done to it
         with self._closing:
             self._reaped = True
             self._guard.wait()
-        os.close(self._lifeline)
+            os.close(self._lifeline)
 
     # --- starting ---------------------------------------------------------------------
 

@@ -1,0 +1,292 @@
+"""A real child process: what experiments do to it, what it leaves, what the next one sees."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import psutil
+import pytest
+
+from sqlqueue.worker import outcome
+from sqlqueue.worker.attempt import Attempt, Stop
+from sqlqueue.worker.children import ChildProcess, Progress
+from sqlqueue.worker.outcome import Ending, Order
+from support import wait_until
+
+EXPERIMENTS = Path(__file__).with_name("experiments_for_tests.py")
+
+
+class Bench:
+    """One runner's child, by hand: orders in, endings out."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = root / ".sqlqueue"
+        self.inbox: SimpleQueue[Any] = SimpleQueue()
+        self.child: ChildProcess | None = None
+        self.attempts = 0
+        self.last: Attempt | None = None
+        shutil.copy(EXPERIMENTS, root)
+
+    def order(self, function: str, **config: Any) -> Order:
+        self.attempts += 1
+        number = self.attempts
+        return Order(
+            queue="q", task_id="exp_0_42", attempt=number, signature="0" * 32, phase="exp",
+            experiment=f"experiments_for_tests:{function}", config={"seed": 42, **config}, seed=42,
+            output_dir="out", worker_id="host-cpu", host="host", device="cpu", run_device="cpu",
+            code_version="", log_file=f"logs/{number}.log", log=str(self.home / f"{number}.log"),
+            folder=str(self.home / "attempts" / f"exp_0_42-{number}"),
+            checkpoint=str(self.home / "checkpoints" / ("0" * 32)),
+        )  # fmt: skip
+
+    def ready(self, order: Order) -> ChildProcess:
+        if self.child is not None and not self.child.fit_for(order.experiment):
+            self.close()
+        if self.child is None:
+            self.child = ChildProcess(
+                self.root, order.experiment, os.environ, Path(order.log), self.inbox
+            )
+        return self.child
+
+    def run(
+        self, function: str, timeout: float | None = None, grace: float = 5.0, **config: Any
+    ) -> Ending:
+        order = self.order(function, **config)
+        self.last = Attempt(self.ready(order), order, timeout, grace, self.inbox)
+        ending = self.last.run()
+        if ending.retire or self.last.child_lost or self.last.why:
+            self.close()
+        return ending
+
+    def log(self) -> str:
+        assert self.last is not None
+        return Path(self.last.order.log).read_text()
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.close()
+            self.child = None
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_completes_and_is_a_file_before_it_is_a_message(bench: Bench) -> None:
+    ending = bench.run("add", a=0.5)
+    assert ending.outcome == "COMPLETED"
+    assert ending.metrics["total"] == 44.5
+    assert ending.seconds >= 0
+    assert bench.last is not None
+    kept = outcome.read(Path(bench.last.order.folder))
+    assert kept is not None
+    assert kept[0] == bench.last.order
+    assert kept[1].metrics == ending.metrics
+
+
+def test_divergence_is_a_result(bench: Bench) -> None:
+    metrics = bench.run("diverge").metrics
+    assert math.isnan(metrics["loss"])
+    assert metrics["peak"] == math.inf
+
+
+def test_stays_warm_between_tasks_of_one_experiment(bench: Bench) -> None:
+    first, second = bench.run("count").metrics, bench.run("count").metrics
+    assert (first["calls"], second["calls"]) == (1, 2)
+    assert first["pid"] == second["pid"]
+
+
+def test_replaced_for_another_experiment(bench: Bench) -> None:
+    assert bench.run("count").metrics["pid"] != bench.run("add").metrics["pid"]
+
+
+def test_replaced_when_the_source_changed(bench: Bench) -> None:
+    source = bench.root / EXPERIMENTS.name
+    os.utime(source, (1, 1))
+    assert bench.run("count").metrics["calls"] == 1
+    assert bench.run("count").metrics["calls"] == 2
+    source.write_text(source.read_text().replace("len(CALLS)", "len(CALLS) + 100"))
+    assert bench.run("count").metrics["calls"] == 101
+
+
+def test_output_goes_to_the_log_of_its_attempt(bench: Bench) -> None:
+    bench.run("say", lines=2)
+    first = bench.log()
+    bench.run("say", lines=1)
+    assert first.splitlines() == [
+        "line 0 of 42", "line 1 of 42", "to stderr", "straight to the descriptor",
+    ]  # fmt: skip
+    assert bench.log().count("line") == 1
+
+
+def test_megabytes_of_output(bench: Bench) -> None:
+    assert bench.run("shout", megabytes=8).outcome == "COMPLETED"
+    assert bench.last is not None
+    assert Path(bench.last.order.log).stat().st_size == 8 * 16 * 65536
+
+
+def test_what_an_attempt_spoils_the_next_does_not_find(bench: Bench) -> None:
+    source = bench.root / EXPERIMENTS.name
+    source.write_text(
+        source.read_text()
+        + "\n\ndef both(seed: int, turn: int):\n"
+        + "    return surroundings(seed) if turn else spoil(seed)\n"
+    )
+    os.utime(source, (1, 1))
+    assert bench.run("both", turn=0).metrics == {"spoiled": True}
+    found = bench.run("both", turn=1).metrics
+    assert found == {
+        "cwd": str(bench.root), "mark": "", "path": os.environ["PATH"], "stdin": "",
+    }  # fmt: skip
+    assert bench.run("both", turn=0).outcome == "COMPLETED"
+
+
+def test_a_thread_left_over_retires_the_child(bench: Bench) -> None:
+    ending = bench.run("leave_thread")
+    assert (ending.outcome, ending.retire) == ("COMPLETED", True)
+    assert "left-over" in bench.log()
+    assert bench.run("leave_thread").metrics["pid"] != ending.metrics["pid"]
+
+
+FAILURES: list[tuple[str, str, str]] = [
+    ("boom", "FAILED", "ValueError: no luck with 42"),
+    ("hungry", "OOM", "MemoryError"),
+    ("cuda_hungry", "OOM", "CUDA out of memory"),
+    ("leave", "FAILED", "sys.exit(3)"),
+    ("leave_now", "FAILED", "exit status 5"),
+    ("segfault", "FAILED", "SIGSEGV"),
+    ("kill_self", "FAILED", "SIGKILL"),
+    ("nothing", "FAILED", "expected a dict of metrics"),
+    ("no_such_function", "FAILED", "no_such_function"),
+]
+
+
+@pytest.mark.parametrize(("function", "expected", "said"), FAILURES)
+def test_every_way_to_fail(bench: Bench, function: str, expected: str, said: str) -> None:
+    ending = bench.run(function)
+    assert (ending.outcome, ending.metrics) == (expected, {})
+    assert said in ending.error
+    assert function == "segfault" or "sqlqueue/worker" not in ending.error
+    assert bench.run("add").outcome == "COMPLETED"
+
+
+def test_a_traceback_shows_the_users_frames_only(bench: Bench) -> None:
+    error = bench.run("boom").error
+    assert error.startswith("Traceback (most recent call last):")
+    assert error.count("File ") == 1
+    assert 'raise ValueError(f"no luck with {seed}")' in error
+    assert "no luck" in bench.log()
+
+
+def test_a_death_shows_the_last_lines_of_the_log(bench: Bench) -> None:
+    assert "last words" in bench.run("leave_now").error
+    assert "ctypes.string_at" in bench.run("segfault").error or "string_at" in bench.log()
+
+
+def test_metrics_too_large_for_a_message_go_to_a_file(bench: Bench) -> None:
+    ending = bench.run("huge")
+    assert ending.outcome == "COMPLETED"
+    assert ending.metrics["acc"] == 0.5
+    path = Path(ending.metrics["predictions"].split(" (")[0])
+    assert json.loads(path.read_text()) == list(range(2_000_000))
+
+
+def test_closed_descriptors_do_not_lose_the_result(bench: Bench) -> None:
+    assert bench.run("close_everything").metrics == {"closed": True}
+    assert bench.last is not None
+    assert bench.last.child_lost
+    assert bench.run("add").outcome == "COMPLETED"
+
+
+def test_a_forked_copy_is_not_the_attempt(bench: Bench) -> None:
+    assert bench.run("fork_twin").metrics == {"twin": False}
+
+
+def test_an_outcome_that_cannot_be_saved_still_arrives(bench: Bench) -> None:
+    bench.home.mkdir()
+    (bench.home / "attempts").write_text("in the way")
+    assert bench.run("add").outcome == "COMPLETED"
+
+
+def test_the_handle(bench: Bench) -> None:
+    found = bench.run("progress").metrics
+    assert found["device"] == "cpu"
+    assert found["run_seed"] == 42
+    assert Path(found["directory"]).is_dir()
+    assert bench.last is not None
+    assert isinstance(bench.last.progress, Progress)
+    assert bench.last.progress.total == 1000
+    assert math.isnan(bench.last.progress.metrics["loss"])
+
+
+def test_the_time_limit_ends_the_whole_group(bench: Bench) -> None:
+    ending = bench.run("stubborn", timeout=3.0, grace=0.2)
+    assert ending.outcome == "TIMEOUT"
+    assert "time limit of 3 s" in ending.error
+    pids = list(map(int, (bench.root / "started-42").read_text().split()))
+    assert len(pids) == 2
+    wait_until(lambda: not any(map(alive, pids)), what="the end of the group")
+
+
+def test_completed_within_the_grace_is_complete(bench: Bench) -> None:
+    order = bench.order("finish_when_told")
+    attempt = Attempt(bench.ready(order), order, None, 20.0, bench.inbox)
+    stop_when(bench, "started-42", Stop())
+    ending = attempt.run()
+    assert (attempt.why, ending.outcome, ending.metrics) == ("stop", "COMPLETED", {"whole": True})
+
+
+def test_partial_metrics_of_a_stopped_experiment_are_no_result(bench: Bench) -> None:
+    order = bench.order("wait_for_file")
+    attempt = Attempt(bench.ready(order), order, None, 20.0, bench.inbox)
+    stop_when(bench, "started-42", Stop())
+    ending = attempt.run()
+    assert (attempt.why, ending.outcome) == ("stop", "STOPPED")
+    assert (bench.root / "stopped-42").exists()
+
+
+def test_a_stop_that_nobody_sent_is_a_failure(bench: Bench) -> None:
+    ending = bench.run("kill_self", number=int(signal.SIGTERM))
+    assert ending.outcome == "COMPLETED"  # it never asked, and returned what it had
+    ending = bench.run("kill_self", number=int(signal.SIGHUP))
+    assert ending.outcome == "FAILED"
+    assert "did not send" in ending.error
+
+
+def stop_when(bench: Bench, name: str, event: Any) -> None:
+    """Puts the event into the inbox as soon as the file is there."""
+
+    def wait() -> None:
+        wait_until((bench.root / name).exists, 30)
+        bench.inbox.put(event)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_child_that_died_idle_is_replaced(bench: Bench) -> None:
+    pid = bench.run("count").metrics["pid"]
+    child = bench.child
+    assert child is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not child.fit_for(child.experiment))
+    assert bench.run("count").metrics["calls"] == 1
