@@ -18,8 +18,8 @@ from sqlqueue.experiments.poisoning.evaluation import spread
 from sqlqueue.experiments.poisoning.federated import participants
 from sqlqueue.experiments.poisoning.models import build, count_parameters, set_weights, weights_of
 from sqlqueue.experiments.poisoning.population import Client
+from sqlqueue.experiments.poisoning.progress import BestRound
 from sqlqueue.experiments.poisoning.settings import Settings, complete
-from sqlqueue.experiments.poisoning.stopping import BestRound
 
 # --- aggregation ----------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.experiments.poisoning.partition import Integers
-from sqlqueue.experiments.poisoning.settings import Settings, nearest_count
+from sqlqueue.experiments.poisoning.settings import Settings, check_honest, nearest_count
 
 
 def malicious_clients(settings: Settings, rng: np.random.Generator) -> frozenset[int]:
@@ -25,6 +25,7 @@ def malicious_clients(settings: Settings, rng: np.random.Generator) -> frozenset
             f"poison_ratio: {settings.poison_ratio:g} of {settings.num_clients} clients is less "
             "than half a client; raise poison_ratio or num_clients, or set poison_ratio to 0"
         )
+    check_honest(settings, count)
     drawn = rng.choice(settings.num_clients, size=count, replace=False)
     return frozenset(int(each) for each in drawn)
 

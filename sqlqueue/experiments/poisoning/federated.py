@@ -7,10 +7,10 @@ round are the outcome.  Weights that are not finite cannot recover, so they end 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from sqlqueue.experiments.poisoning.aggregate import Update, aggregate
 from sqlqueue.experiments.poisoning.data import Dataset
@@ -18,41 +18,47 @@ from sqlqueue.experiments.poisoning.evaluation import Score, evaluate
 from sqlqueue.experiments.poisoning.local import train
 from sqlqueue.experiments.poisoning.models import set_weights, weights_of
 from sqlqueue.experiments.poisoning.population import Client, Population
+from sqlqueue.experiments.poisoning.progress import Progress
 from sqlqueue.experiments.poisoning.settings import Settings
-from sqlqueue.experiments.poisoning.stopping import BestRound
 from sqlqueue.experiments.poisoning.streams import Purpose, stream
 
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """A cell ready to train; `model` is the one object that all clients train in turn."""
+    """A cell ready to train; `model` is the one object that all clients train in turn.
+
+    `check` is called before each client trains; it raises to end the run there.
+    """
 
     settings: Settings
     dataset: Dataset
     population: Population
     model: nn.Module
+    check: Callable[[], None]
 
-    def rounds(self, best: BestRound, first: int = 1) -> Iterator[tuple[int, Score]]:
-        """Trains round by round from the model's weights; yields each one's validation score.
+    def rounds(self, progress: Progress) -> Iterator[Score]:
+        """Trains on from `progress`, round by round; yields each one's validation score.
 
         Ends after the last round, when patience is at an end, or when the model diverged.
+        Between two rounds, and whenever one is broken off, `progress` is that of the last
+        complete one.
         """
-        for number in range(first, self.settings.global_rounds + 1):
-            score = self._round(number)
-            weights = weights_of(self.model)
-            best.consider(number, score.mean_loss, weights)
-            yield number, score
-            if best.enough or not weights.isfinite().all():
-                return
+        while not self._finished(progress):
+            number = progress.round + 1
+            weights = aggregate(self.settings.aggregator, self._updates(number, progress.weights))
+            set_weights(self.model, weights)
+            score = evaluate(self.model, self.population.validation, self.dataset)
+            progress.best.consider(number, score.mean_loss, weights)
+            progress.round, progress.weights = number, weights
+            yield score
 
-    def _round(self, number: int) -> Score:
-        weights = aggregate(self.settings.aggregator, self._updates(number))
-        set_weights(self.model, weights)
-        return evaluate(self.model, self.population.validation, self.dataset)
+    def _finished(self, progress: Progress) -> bool:
+        over = progress.round >= self.settings.global_rounds or progress.best.enough
+        return over or not bool(progress.weights.isfinite().all())
 
-    def _updates(self, number: int) -> Iterator[Update]:
-        start = weights_of(self.model)
+    def _updates(self, number: int, start: Tensor) -> Iterator[Update]:
         for client in participants(self.population.clients, self.settings, number):
+            self.check()
             set_weights(self.model, start)
             rng = stream(self.settings.seed, Purpose.ORDER, number, client.number)
             train(self.model, client, self.dataset, self.settings, rng)

@@ -99,6 +99,15 @@ def _check_validation(settings: Settings) -> None:
         )
 
 
+def check_honest(settings: Settings, malicious: int) -> None:
+    """An ordering keeps half of the rounds free of malicious clients: somebody must be left."""
+    if settings.data_ordering != "shuffle" and malicious == settings.num_clients:
+        raise ExperimentError(
+            f"data_ordering: {settings.data_ordering} has rounds for honest clients only, but "
+            f"poison_ratio {settings.poison_ratio:g} leaves none; lower it, or use shuffle"
+        )
+
+
 def check_against(settings: Settings, classes: int, held_out: int, left: int) -> None:
     """What depends on the data: `held_out` samples validate, `left` are for training."""
     if settings.validation_split > 0 and held_out == 0:

@@ -1,9 +1,10 @@
 """Runs one cell of `poisoning`: what a child process calls.
 
 Same parameters, same device, same software: the same metrics to the last bit, in a new
-process as in a warm one, whatever ran before (`seconds` excepted).  For that the CPU works
-with one thread while a cell runs, since sums split among threads round differently; to use
-more cores, run more cells at once.  The process's settings are as before afterwards.
+process as in a warm one, whatever ran before, interrupted or not (`seconds` excepted, which
+counts broken-off attempts too).  For that the CPU works with one thread while a cell runs,
+since sums that threads share are rounded differently; to use more cores, run more cells.
+The process's settings are as before afterwards.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from sqlqueue.experiments.poisoning.checkpoint import Checkpoint, Saver
 from sqlqueue.experiments.poisoning.data import Dataset, load
 from sqlqueue.experiments.poisoning.evaluation import evaluate
 from sqlqueue.experiments.poisoning.federated import Federation
-from sqlqueue.experiments.poisoning.models import build, count_parameters, set_weights
+from sqlqueue.experiments.poisoning.models import build, count_parameters, set_weights, weights_of
 from sqlqueue.experiments.poisoning.population import gather
+from sqlqueue.experiments.poisoning.progress import BestRound, Progress
 from sqlqueue.experiments.poisoning.settings import Settings, complete
-from sqlqueue.experiments.poisoning.stopping import BestRound
 from sqlqueue.experiments.poisoning.streams import Purpose, torch_seed
 from sqlqueue.experiments.run import Run
 
+CHECKPOINT: Final = "poisoning.pt"
 CUBLAS_WORKSPACE: Final = ":4096:8"
 
 
@@ -34,19 +38,33 @@ def run(parameters: dict[str, Any], run: Run) -> dict[str, Any]:
     """Trains a cell and returns its metrics; raises `ExperimentError` for what cannot be run."""
     started = time.perf_counter()
     settings, device = complete(parameters), torch.device(run.device)
+    checkpoint = Checkpoint(run.directory / CHECKPOINT, device)
     with _reproducible(device):
-        federation = _prepare(settings, device)
-        best = _train(federation, run)
-        metrics = _judge(federation, best)
+        federation = _prepare(settings, device, run)
+        progress = _begin(federation, checkpoint)
+        started -= progress.seconds
+        _train(federation, progress, run, Saver(checkpoint, progress, started))
+        metrics = _judge(federation, progress.best)
+    checkpoint.remove()
     seconds = time.perf_counter() - started
-    return {**metrics, "best_epoch": best.round, "seconds": seconds, "device": str(device)}
+    return {
+        **metrics,
+        "best_epoch": progress.best.round,
+        "seconds": seconds,
+        "device": str(device),
+    }
 
 
-def _prepare(settings: Settings, device: torch.device) -> Federation:
+def _prepare(settings: Settings, device: torch.device, run: Run) -> Federation:
     dataset = load(settings.dataset, Path(settings.data_dir), device, settings.load_to_memory)
     population = gather(settings, dataset)
     model = _model(settings, dataset).to(device).to(memory_format=torch.channels_last)
-    return Federation(settings, dataset, population, model)
+    return Federation(settings, dataset, population, model, partial(_check, run))
+
+
+def _check(run: Run) -> None:
+    if run.should_stop():
+        raise KeyboardInterrupt("asked to stop")
 
 
 def _model(settings: Settings, dataset: Dataset) -> torch.nn.Sequential:
@@ -56,14 +74,25 @@ def _model(settings: Settings, dataset: Dataset) -> torch.nn.Sequential:
     )  # fmt: skip
 
 
-def _train(federation: Federation, run: Run) -> BestRound:
+def _begin(federation: Federation, checkpoint: Checkpoint) -> Progress:
+    """From the start, or from where the attempt before was broken off."""
     settings = federation.settings
     best = BestRound(settings.early_stopping_patience, settings.min_delta)
-    for number, score in federation.rounds(best):
-        run.report(number, settings.global_rounds, val_loss=score.mean_loss, val_acc=score.mean_acc)
-        if run.should_stop():
-            raise KeyboardInterrupt("asked to stop")
-    return best
+    progress = Progress(weights_of(federation.model), best)
+    checkpoint.restore(progress)
+    return progress
+
+
+def _train(federation: Federation, progress: Progress, run: Run, saver: Saver) -> None:
+    """All rounds that are left; when it is asked to stop, what is done is saved first."""
+    try:
+        for score in federation.rounds(progress):
+            saver.round_done()
+            total = federation.settings.global_rounds
+            run.report(progress.round, total, val_loss=score.mean_loss, val_acc=score.mean_acc)
+    except KeyboardInterrupt:
+        saver.save()
+        raise
 
 
 def _judge(federation: Federation, best: BestRound) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Remembers the best round by validation loss, and says when to stop.
+"""How far a cell is: the last complete round, and the best one by validation loss.
 
 A round is better when its loss is below the best one by more than `min_delta`.  A loss that is
 not finite is never better.  With no validation every round counts as better: the last wins.
+What is not here: how progress outlives the process (`checkpoint.py`).
 """
 
 from __future__ import annotations
@@ -33,3 +34,13 @@ class BestRound:
     @property
     def enough(self) -> bool:
         return self.patience is not None and self.waited >= self.patience
+
+
+@dataclass(slots=True)
+class Progress:
+    """After `round` complete rounds the global model is `weights`; `seconds` were spent."""
+
+    weights: Tensor
+    best: BestRound
+    round: int = 0
+    seconds: float = 0.0
