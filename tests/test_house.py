@@ -178,8 +178,8 @@ def test_functions_are_small() -> None:
 
 @pytest.mark.parametrize("source", OURS, ids=str)
 def test_a_file_is_small_and_says_what_it_is(source: Source) -> None:
-    if "versions" not in source.path.parts:
-        assert len(source.text.splitlines()) <= LISTS.get(str(source), FILE_LINES)
+    lines = len(source.text.splitlines())
+    assert lines <= LISTS.get(str(source), FILE_LINES) or "versions" in source.path.parts
     assert not source.text.strip() or ast.get_docstring(source.tree), f"{source}: no header"
 
 
