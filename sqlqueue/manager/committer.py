@@ -37,7 +37,8 @@ from sqlqueue.errors import (
     StorageFailure,
 )
 from sqlqueue.home import Home
-from sqlqueue.manager.service import Context, Service
+from sqlqueue.manager import handing_out, keeping_touch, service
+from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import engine as database
 from sqlqueue.store import queue, reading, records
@@ -93,7 +94,7 @@ class Committer:
         self._epoch = 0
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
-        self.service = Service(self.outputs, self.claims)
+        self.book = Notebook(self.outputs, self.claims)
 
     # --- opening and closing ----------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Committer:
         self._connect()
         with self._begun() as connection:
             self._epoch = queue.advance_epoch(connection)
-            self.service.begin(connection, self._clock())
+            service.begin(self.book, connection, self._clock())
         self.outputs.recover_all(self.transaction)
 
     def close(self) -> None:
@@ -158,7 +159,7 @@ class Committer:
         except (DatabaseError, SQLAlchemyError, OSError) as error:
             self._disconnect()
             raise StorageFailure(f"the database cannot be opened: {error}") from None
-        self.service.leases.renew_all(self._clock())
+        self.book.leases.renew_all(self._clock())
         log.warning("The database was opened anew")
 
     # --- work -----------------------------------------------------------------------------
@@ -202,7 +203,7 @@ class Committer:
         part = Context(whole.connection, whole.now, whole.wall)
         whole.connection.exec_driver_sql("SAVEPOINT message")
         try:
-            reply = self.service.handle(job.request, job.role, part)
+            reply = service.handle(self.book, job.request, job.role, part)
         except QueueError as error:
             whole.connection.exec_driver_sql("ROLLBACK TO message")
             reply = protocol.error_reply(error)
@@ -226,7 +227,7 @@ class Committer:
         back = self.outputs.retry_suspended(self.transaction)
         with self.transaction() as connection:
             context = Context(connection, self._clock(), self._wall())
-            ended = self.service.expire(context)
+            ended = keeping_touch.expire(self.book, context)
         for each in context.after:
             each()
         return back or ended > 0
@@ -239,7 +240,7 @@ class Committer:
     def all_done(self) -> bool:
         """Whether every task is finished, and there is one."""
         with self._begun() as connection:
-            return self.service.done(connection)
+            return handing_out.done(connection)
 
     def _repair(self, role: Role) -> Reply:
         """Brings every CSV back to what the database says, whatever it looks like."""

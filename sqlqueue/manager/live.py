@@ -6,21 +6,21 @@ from typing import Any, Final
 
 from sqlqueue.home import Home
 from sqlqueue.manager.leases import Lease
-from sqlqueue.manager.service import Service, WorkerSeen
+from sqlqueue.manager.notebook import Notebook, WorkerSeen
 
 GONE_SECONDS: Final = 90.0
 FORGOTTEN_SECONDS: Final = 3600.0
 
 
-def with_live(figures: dict[str, Any], service: Service, now: float, home: Home) -> dict[str, Any]:
+def with_live(figures: dict[str, Any], book: Notebook, now: float, home: Home) -> dict[str, Any]:
     """The figures with workers, progress and troubled directories as they are now."""
-    trouble = service.outputs.trouble()
+    trouble = book.outputs.trouble()
     for each in figures["directories"]:
         each["trouble"] = trouble.get(each.pop("key"))
     held: dict[str, list[Lease]] = {}
-    for lease in service.leases:
+    for lease in book.leases:
         held.setdefault(lease.worker_id, []).append(lease)
-    seen = list(service.workers.values())
+    seen = list(book.workers.values())
     known = {each.worker_id for each in seen}
     seen += [WorkerSeen(name, "", "", "gpu", now) for name in held if name not in known]
     figures["workers"] = [

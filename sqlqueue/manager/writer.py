@@ -107,7 +107,7 @@ class Writer:
     def status(self) -> dict[str, Any]:
         """The figures of `status`, read beside the writing."""
         figures = summary.figures(self.home)
-        return live.with_live(figures, self._committer.service, self._clock(), self.home)
+        return live.with_live(figures, self._committer.book, self._clock(), self.home)
 
     # --- the thread itself --------------------------------------------------------------
 

@@ -1,0 +1,44 @@
+"""Adding to the queue: the owner's messages that `init` is made of.
+
+Functions of the notebook, a request and the transaction's context.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sqlqueue import protocol
+from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.protocol import Reply
+from sqlqueue.store import adding, memory, reading
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> Reply:
+    connection = context.connection
+    memory.remember(connection, request.experiments, context.wall)
+    if not request.tasks:
+        return protocol.AddedReply(phases={}, delivered=0)
+    keys = book.claims.keys(connection, (each.output_dir for each in request.tasks))
+    counts, due = adding.add(connection, request.tasks, keys, context.wall)
+    if due:
+        _deliver_known(book, due, context)
+    return protocol.AddedReply(phases=counts, delivered=len(due))
+
+
+def _deliver_known(book: Notebook, due: Sequence[tuple[str, int]], context: Context) -> None:
+    """A link to a completed task gets its row at once."""
+    spelled = {key: spelling for spelling, key in book.claims.known().items()}
+    book.outputs.require((key, spelled.get(key, "")) for _, key in due)
+    values = reading.accepted_rows(context.connection, {signature for signature, _ in due})
+    for signature, key in due:
+        context.rows.setdefault(key, []).append(values[signature])
+
+
+def prepare(book: Notebook, request: protocol.PrepareDirectories, context: Context) -> Reply:
+    moved = book.claims.claim(
+        context.connection, request.output_dirs, context.wall, set_aside=request.set_aside
+    )
+    return protocol.PreparedReply(set_aside=moved)

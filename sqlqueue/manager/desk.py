@@ -1,0 +1,229 @@
+"""What becomes of a request: who may say it, where it goes, when its answer leaves.
+
+Promises: what needs the database goes to the writer and blocks nobody here; a request for
+a task that wants to wait does, and is asked again when there may be one; what a worker may
+not say is refused here.  What is not here: bytes (`connection.py`), SQL, sockets.
+Lives in the loop's thread, `answered` apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlqueue import protocol
+from sqlqueue.errors import NotAuthorised, QueueError
+from sqlqueue.keys import Keys
+from sqlqueue.manager.connection import Connection
+from sqlqueue.manager.limits import Limits
+from sqlqueue.manager.question import Question
+from sqlqueue.manager.waiting import WaitingRoom, may_wait
+from sqlqueue.manager.writer import Job, Writer
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Takes the questions of all connections."""
+
+    def __init__(self, keys: Keys, limits: Limits, changed: Callable[[], None]) -> None:
+        self.connections: set[Connection] = set()
+        self._keys = keys
+        self._limits = limits
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._in_flight = 0
+        self._generation = 0
+        self._patient = True
+        self._room = WaitingRoom(self._give_up_waiting)
+        self._known: list[Callable[[Connection], None]] = []
+        self._writer: Writer
+        self._figures: Figures
+
+    def attach(self, writer: Writer) -> None:
+        """The writer that does the work; before `opened` is called."""
+        self._writer = writer
+        self._figures = Figures(writer.status)
+
+    def on_known(self, act: Callable[[Connection], None]) -> None:
+        """Calls `act` when a connection has said hello, or is gone."""
+        self._known.append(act)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was taken is without its answer."""
+        return self._in_flight == 0 and not len(self._room)
+
+    # --- what connections say -----------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._tell_known(connection)
+        self._changed()
+
+    def ask(self, question: Question) -> None:
+        try:
+            self._route(question)
+        except QueueError as error:
+            question.refuse(error)
+
+    def is_next(self, question: Question) -> None:
+        """The figures show what was asked before them, so they come when it is done."""
+        if isinstance(question.request, protocol.StatusRequest):
+            self._figures.ask(question)
+
+    def _route(self, question: Question) -> None:
+        request, connection = question.request, question.connection
+        if isinstance(request, protocol.Hello):
+            self._greet(question, request)
+        elif connection.role is None:
+            connection.stop_taking(linger=True)
+            raise NotAuthorised('over TCP, say {"type": "hello", "token": "..."} first')
+        elif connection.role == "worker" and isinstance(request, protocol.OWNER_ONLY):
+            raise NotAuthorised(
+                f"a worker may not say {_tag(request)!r}; use the Unix socket, or the owner's token"
+            )
+        elif not isinstance(request, protocol.StatusRequest):
+            self._begin(question)
+        elif connection.is_first(question):
+            self._figures.ask(question)
+
+    def _greet(self, question: Question, hello: protocol.Hello) -> None:
+        connection = question.connection
+        role = connection.role or self._keys.role_of(hello.token)
+        if role is None:
+            log.warning("%s said hello with a wrong token: refused", connection.peer)
+            connection.stop_taking(linger=True)
+            raise NotAuthorised(
+                "the token is not one of this queue's; print it again with `sqlqueue token`"
+            )
+        if connection.role is None:
+            connection.welcome(role)
+            self._tell_known(connection)
+        question.answer(protocol.Welcome(role=role))
+
+    def _tell_known(self, connection: Connection) -> None:
+        for act in self._known:
+            act(connection)
+
+    # --- to the writer and back ---------------------------------------------------------
+
+    def _begin(self, question: Question) -> None:
+        if isinstance(question.request, protocol.RequestTask) and question.request.wait:
+            question.deadline = self._loop.time() + question.request.wait
+        self._put(question)
+
+    def _put(self, question: Question) -> None:
+        request, role = question.request, question.connection.role
+        assert request is not None
+        assert role is not None
+        question.generation = self._writer.generation()
+        self._in_flight += 1
+        self._writer.put(Job(request=request, role=role, answer=question))
+
+    def answered(self, pairs: list[tuple[Job, protocol.Reply]]) -> None:
+        """Called by the writer's thread, once for each batch that it committed."""
+        self._loop.call_soon_threadsafe(self._answered, pairs)
+
+    def _answered(self, pairs: list[tuple[Job, protocol.Reply]]) -> None:
+        self._in_flight -= len(pairs)
+        settled = [job.answer for job, reply in pairs if self._settle(job.answer, reply)]
+        for connection in {each.connection for each in settled}:
+            connection.pump()
+        self._changed()
+
+    def _settle(self, question: Question, reply: protocol.Reply) -> bool:
+        """Whether this is the answer; if not, the question waits for a better one."""
+        if not (self._patient and may_wait(question, reply, self._loop.time())):
+            question.answer(reply)
+            waited = question.deadline and not isinstance(reply, protocol.NoTask)
+            self._call(1 if waited else 0)
+            return True
+        self._room.enter(question)
+        if question.generation != self._writer.generation():
+            self._generation = question.generation
+        return False
+
+    # --- waiting for a task -------------------------------------------------------------
+
+    def look(self) -> None:
+        """Asks again for those who wait, if there may be tasks since they were answered."""
+        if len(self._room) and self._writer.all_done():
+            self._end_waiting()
+        elif self._generation != (now := self._writer.generation()):
+            self._generation = now
+            self._call(self._limits.waking)
+
+    def stop_waiting(self) -> None:
+        """Answers all who wait, and from now on nobody waits."""
+        self._patient = False
+        self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        for question in self._room.call(len(self._room)):
+            self._give_up_waiting(question)
+
+    def _call(self, count: int) -> None:
+        for question in self._room.call(count):
+            self._put(question)
+
+    def _give_up_waiting(self, question: Question) -> None:
+        question.answer(protocol.NoTask(done=self._writer.all_done()))
+        question.connection.pump()
+
+    async def finish(self) -> None:
+        """Answers the figures that were asked for; for the end, after the writer's."""
+        await self._figures.finish()
+
+
+class Figures:
+    """Answers `status`, beside the writer: one reading at a time, shared by who waits for it.
+
+    A reading never began before the request that it answers, so it shows what was acked.
+    """
+
+    def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
+        self._read = read
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="figures")
+        self._waiting: list[Question] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, question: Question) -> None:
+        self._waiting.append(question)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._answer_all())
+
+    async def finish(self) -> None:
+        if self._task is not None:
+            await self._task
+        self._executor.shutdown(wait=False)
+
+    async def _answer_all(self) -> None:
+        while self._waiting:
+            questions, self._waiting = self._waiting, []
+            reply = await self._reply()
+            for each in questions:
+                each.answer(reply)
+                each.connection.pump()
+        self._task = None
+
+    async def _reply(self) -> protocol.Reply:
+        loop = asyncio.get_running_loop()
+        try:
+            figures = await loop.run_in_executor(self._executor, self._read)
+        except QueueError as error:
+            return protocol.error_reply(error)
+        except Exception as error:
+            log.exception("the figures could not be read")
+            return protocol.Error(code="error", message=f"the figures: {error}", retryable=True)
+        return protocol.StatusReply(status=figures)
+
+
+def _tag(request: protocol.Request) -> str:
+    return str(request.__struct_config__.tag)

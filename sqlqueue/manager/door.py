@@ -1,0 +1,145 @@
+"""Lets clients in: accepts, checks who is there, and bounds how many strangers wait inside.
+
+Promises: a client that does not finish its handshake or hello holds one of a bounded
+number of places and loses it soon; further ones wait in the backlog and are not refused;
+running out of descriptors neither spins nor ends the manager.  What is not here: the hello
+itself (`server.py`), sockets being made (`listen.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlqueue.manager.connection import Connection, Desk
+from sqlqueue.manager.limits import Limits
+
+if TYPE_CHECKING:
+    import ssl
+
+log = logging.getLogger(__name__)
+
+_PEER: Final = struct.Struct("3i")
+_KEEPALIVE_SECONDS: Final = 60
+
+
+class Door:
+    """One listening socket.  `tls` None: it is the Unix socket."""
+
+    def __init__(
+        self, bound: socket.socket, desk: Desk, limits: Limits, tls: ssl.SSLContext | None
+    ) -> None:
+        self._bound = bound
+        self._desk = desk
+        self._limits = limits
+        self._tls = tls
+        self._places = asyncio.Semaphore(limits.strangers)
+        self._strangers: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._full = False
+
+    def open(self) -> None:
+        """Begins to accept."""
+        self._run(self._accept_all())
+
+    async def close(self) -> None:
+        """Accepts no more, and lets those go who are still in their handshake."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._bound.close()
+
+    def no_stranger(self, connection: Connection) -> None:
+        """It has said hello, or is gone: its place is free."""
+        if connection in self._strangers:
+            self._strangers.remove(connection)
+            self._places.release()
+
+    async def _accept_all(self) -> None:
+        while True:
+            await self._places.acquire()
+            connected = await self._accept()
+            if connected is None:
+                self._places.release()
+            elif self._tls is None:
+                self._places.release()
+                self._run(self._admit_local(connected))
+            else:
+                self._run(self._admit_stranger(connected))
+
+    async def _accept(self) -> socket.socket | None:
+        try:
+            connected, _ = await asyncio.get_running_loop().sock_accept(self._bound)
+        except ConnectionError:
+            return None
+        except OSError as error:
+            if not self._full:
+                log.error("cannot take another connection for now: %s", error.strerror)
+            self._full = True
+            await asyncio.sleep(self._limits.retry_accept_seconds)
+            return None
+        self._full = False
+        return connected
+
+    async def _admit_local(self, connected: socket.socket) -> None:
+        """The Unix socket's permissions are the guard; this is the second look."""
+        pid, uid = _credentials(connected)
+        if uid not in {0, os.geteuid()}:
+            log.warning("refused a connection of user %d on the Unix socket", uid)
+            connected.close()
+            return
+        connection = Connection(self._desk, "owner", self._limits, f"pid {pid}")
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, connected)
+
+    async def _admit_stranger(self, connected: socket.socket) -> None:
+        peer = _name(connected)
+        connection = Connection(self._desk, None, self._limits, peer)
+        self._strangers.add(connection)
+        try:
+            _keep_alive(connected)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                connected,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.hello_seconds,
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            log.info("%s: no TLS connection: %s", peer, error or "cut off")
+            connected.close()
+            self.no_stranger(connection)
+
+    def _run(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _credentials(connected: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end, where the system tells; else ours."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return 0, os.geteuid()
+    data = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    pid, uid, _ = _PEER.unpack(data)
+    return pid, uid
+
+
+def _name(connected: socket.socket) -> str:
+    try:
+        host, port = connected.getpeername()[:2]
+    except OSError:
+        return "a client that is gone"
+    return f"{host}:{port}"
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Notices in minutes that a host is gone, not in hours."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)

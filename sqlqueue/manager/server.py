@@ -1,0 +1,261 @@
+"""The manager: one process that owns a home, listens, and hands what it hears to the writer.
+
+Promises: a second one on the same home is refused; `manager.json` is there exactly while
+clients can connect; on SIGTERM or Ctrl-C what was received is committed and acked, what was
+not is not, and the files that say where it listens are gone; a second signal ends it at
+once, which loses nothing that was acked.  What is not here: SQL, results, experiments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from sqlqueue import keys
+from sqlqueue.disk import Disk
+from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
+from sqlqueue.home import Home
+from sqlqueue.home_lock import HomeLock
+from sqlqueue.manager import listen
+from sqlqueue.manager.desk import Desk
+from sqlqueue.manager.door import Door
+from sqlqueue.manager.limits import DEFAULT, Limits
+from sqlqueue.manager.writer import Writer
+from sqlqueue.store.engine import on_network
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a manager is to be run.  `port` None and `host` None: no TCP is asked for."""
+
+    host: str | None = None
+    port: int | None = None
+    until_done: bool = False
+    limits: Limits = DEFAULT
+    writer: Callable[..., Writer] = Writer
+
+
+def serve(
+    home: Home, *, host: str | None = None, port: int | None = None, until_done: bool = False
+) -> int:
+    """Runs the manager of `home` until it is told to stop; the exit status.
+
+    Raises `ManagerRunning` when there is one, and what opening the queue raises.
+    """
+    home.queue_id()
+    keys.create(home)
+    _raise_file_limit()
+    options = Options(host=host, port=port, until_done=until_done)
+    with HomeLock(home, "sqlqueue serve"), asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(_serve(home, options))
+
+
+async def _serve(home: Home, options: Options) -> int:
+    server = Server(home, options)
+    _on_signals(server.stop)
+    return await server.run()
+
+
+class Server:
+    """A manager inside a running loop.  The caller holds the home's lock."""
+
+    def __init__(self, home: Home, options: Options) -> None:
+        self._home = home
+        self._options = options
+        self._keys = keys.load(home)
+        self._desk = Desk(self._keys, options.limits, self._look)
+        self._writer = options.writer(home, answered=self._desk.answered)
+        self._desk.attach(self._writer)
+        self._doors: list[Door] = []
+        self._unix: listen.UnixSocket | None = None
+        self._tcp: socket.socket | None = None
+        self._ended = asyncio.Event()
+        self._alone = asyncio.Event()
+        self._parting: asyncio.Task[None] | None = None
+        self._status = EXIT_DONE
+
+    async def run(self) -> int:
+        """Serves until `stop` is called or the writer ends by itself; the exit status."""
+        await asyncio.get_running_loop().run_in_executor(None, self._writer.start)
+        try:
+            if not self._ended.is_set():
+                self._open()
+                await self._tick_until_ended()
+        finally:
+            await self._close()
+        return self._status
+
+    def stop(self, reason: str, status: int = EXIT_DONE) -> None:
+        """Ends `run` soon, in good order.  Harmless a second time."""
+        if not self._ended.is_set():
+            log.info("Stopping: %s", reason)
+            self._status = status
+            self._ended.set()
+
+    # --- opening --------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        limits = self._options.limits
+        self._unix = listen.bind_unix(self._home, limits.backlog)
+        self._doors.append(Door(self._unix.socket, self._desk, limits, None))
+        log.info("Listening on %s", self._unix.path)
+        if self._wants_tcp():
+            self._open_tcp()
+        Disk().write_beside(self._home.manager_file, self._description(), 0o600)
+        for door in self._doors:
+            door.open()
+
+    def _wants_tcp(self) -> bool:
+        """When asked, and where workers on other hosts share the home."""
+        asked = self._options.host is not None or self._options.port is not None
+        return asked or on_network(self._home.path)
+
+    def _open_tcp(self) -> None:
+        limits, options = self._options.limits, self._options
+        self._tcp = listen.bind_tcp(options.host, options.port or 0, limits.backlog)
+        tls = listen.tls_context(self._keys.certificate)
+        door = Door(self._tcp, self._desk, limits, tls)
+        self._desk.on_known(door.no_stranger)
+        self._doors.append(door)
+        host, port = listen.reachable_host(self._tcp), self._tcp.getsockname()[1]
+        log.info(
+            "Listening on %s:%s (TLS, certificate %s...)", host, port, self._keys.fingerprint[:16]
+        )
+
+    def _description(self) -> bytes:
+        """What `manager.json` says."""
+        assert self._unix is not None
+        found: dict[str, Any] = {
+            "unix_socket": self._unix.recorded,
+            "host": listen.reachable_host(self._tcp) if self._tcp else None,
+            "port": self._tcp.getsockname()[1] if self._tcp else None,
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
+            "fingerprint": self._keys.fingerprint,
+            "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "version": _version(),
+        }
+        return json.dumps(found, indent=2).encode() + b"\n"
+
+    # --- running --------------------------------------------------------------------------
+
+    async def _tick_until_ended(self) -> None:
+        while not self._ended.is_set():
+            self._writer.tick()
+            self._look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._options.limits.tick_seconds):
+                    await self._ended.wait()
+
+    def _look(self) -> None:
+        """After every batch, every tick, every client that left: is there anything to do?"""
+        if self._desk.connections:
+            self._alone.clear()
+        else:
+            self._alone.set()
+        if self._ended.is_set():
+            return
+        if (error := self._writer.fatal) is not None:
+            log.error("%s", error.message)
+            self.stop("the writer had to give up", EXIT_FAILED)
+            return
+        self._desk.look()
+        if self._is_done() and self._parting is None:
+            self._parting = asyncio.get_running_loop().create_task(self._part())
+
+    def _is_done(self) -> bool:
+        return self._options.until_done and self._desk.is_idle and self._writer.all_done()
+
+    async def _part(self) -> None:
+        """Lets workers hear that all is done and hang up; new tasks may still change that."""
+        await self._until_alone()
+        self._parting = None
+        if self._is_done():
+            self.stop("every task is finished")
+
+    async def _until_alone(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.limits.goodbye_seconds):
+                await self._alone.wait()
+
+    # --- closing --------------------------------------------------------------------------
+
+    async def _close(self) -> None:
+        """Nothing new; then what was received is finished and answered; then all go."""
+        self._ended.set()
+        self._withdraw()
+        for door in self._doors:
+            await door.close()
+        if self._unix is not None:
+            self._unix.remove()
+        self._desk.stop_waiting()
+        for connection in tuple(self._desk.connections):
+            connection.stop_taking()
+            connection.pump()
+        await asyncio.get_running_loop().run_in_executor(None, self._writer.stop)
+        await self._desk.finish()
+        self._look()
+        await self._until_alone()
+        for connection in tuple(self._desk.connections):
+            connection.abort()
+        log.info("Stopped")
+
+    def _withdraw(self) -> None:
+        """Nobody is to look for a manager here any more."""
+        found = self._home.manager() or {}
+        if found.get("pid") == os.getpid() and found.get("hostname") == socket.gethostname():
+            with contextlib.suppress(FileNotFoundError):
+                self._home.manager_file.unlink()
+
+
+def _on_signals(stop: Callable[[str], None]) -> None:
+    """The first asks, the second ends the process at once.  An ignored signal stays so."""
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def act(number: signal.Signals) -> None:
+        nonlocal asked
+        if asked:
+            log.warning("Stopped at once: a second signal")
+            os._exit(128 + number)
+        asked = True
+        stop(f"{number.name} received; a second one stops at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, act, number)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _raise_file_limit() -> None:
+    """Every client is a descriptor: as many as the system lets us have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("sqlqueue")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,207 @@
+"""Taking in: results, failures, tasks given back.
+
+A result always wins: it completes its task from any state but COMPLETED, whoever held the
+lease.  The same result again changes nothing; another one for a completed task is kept as a
+further attempt.  Functions of the notebook, a request and the transaction's context.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from sqlqueue import protocol
+from sqlqueue.errors import IllegalMove, UnknownTask
+from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.plan.rows import apart_from, flatten
+from sqlqueue.protocol import Ack, Reply
+from sqlqueue.store import queue, reading
+from sqlqueue.store.csv_file import NAME
+from sqlqueue.store.queue import Report
+from sqlqueue.store.reading import Attempt, TaskRow
+
+log = logging.getLogger("sqlqueue.manager")
+
+
+def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> Reply:
+    connection = context.connection
+    book.hear(request.worker_id, context)
+    task = find(request.task_id, context, request.signature)
+    metrics, renamed = apart_from(flatten(request.result_data), task.fixed)
+    text = json.dumps(metrics)
+    held = reading.attempts_of(connection, task.signature)
+    attempt = reading.matching(held, request.attempt, request.worker_id)
+    stored = reading.results_of(connection, task.signature)
+    if _known(stored, text, attempt, task):
+        return Ack()
+    if attempt is not None and any(key == attempt.id for key, _, _ in stored):
+        attempt = None  # that attempt has another result already: this is a further one
+    report = _report(request, context)
+    if task.state is State.COMPLETED:
+        attempt = _end(book, task, attempt, Outcome.SUPERSEDED, report, context)
+        queue.keep_result(connection, task, attempt, text)
+        context.after.append(lambda: _log_further(task, request.worker_id))
+        return Ack()
+    _complete(book, task, attempt, held, text, metrics, report, context)
+    for name in renamed:
+        context.after.append(lambda name=name: _log_renamed(task, name))  # type: ignore[misc]
+    return Ack()
+
+
+def _complete(
+    book: Notebook,
+    task: TaskRow,
+    attempt: Attempt | None,
+    held: Sequence[Attempt],
+    text: str,
+    metrics: dict[str, Any],
+    report: Report,
+    context: Context,
+) -> None:
+    """A result wins: the task is completed and its row goes into every linked CSV."""
+    directories = reading.directories_of(context.connection, task.signature)
+    book.outputs.require(directories)
+    attempt = _end(book, task, attempt, Outcome.COMPLETED, report, context)
+    for other in held:
+        if other.outcome is None and other.id != attempt.id:
+            _end(
+                book,
+                task,
+                other,
+                Outcome.SUPERSEDED,
+                Report(other.worker_id, context.wall),
+                context,
+            )
+    queue.complete(context.connection, task, attempt, text)
+    values = task.fixed | metrics
+    for key, _ in directories:
+        context.rows.setdefault(key, []).append(values)
+    context.after.append(lambda: _log_saved(task, [path for _, path in directories]))
+
+
+def _end(
+    book: Notebook,
+    task: TaskRow,
+    attempt: Attempt | None,
+    outcome: Outcome,
+    report: Report,
+    context: Context,
+) -> Attempt:
+    """Ends the attempt, or records one that the queue did not know of."""
+    if attempt is None:
+        return queue.record_attempt(context.connection, task, outcome, report)
+    queue.end_attempt(context.connection, attempt, outcome, report)
+    book.drop_after(attempt, context)
+    return attempt
+
+
+def fail(book: Notebook, request: protocol.TaskFailed, context: Context) -> Reply:
+    book.hear(request.worker_id, context)
+    task = find(request.task_id, context)
+    attempt = _attempt_of(task, request.attempt, request.worker_id, context)
+    if attempt.outcome is None:
+        outcome = Outcome(request.outcome)
+        report = _report(request, context)
+        state = queue.fail(context.connection, task, attempt, outcome, report)
+        book.drop_after(attempt, context)
+        context.after.append(lambda: log_failed(task, attempt, outcome, state, request.error))
+    return Ack()
+
+
+def release(book: Notebook, request: protocol.Release, context: Context) -> Reply:
+    book.hear(request.worker_id, context)
+    task = find(request.task_id, context)
+    attempt = _attempt_of(task, request.attempt, request.worker_id, context)
+    if attempt.outcome is None:
+        give_back(book, task, attempt, request.reason or "released", context)
+    return Ack()
+
+
+def give_back(
+    book: Notebook, task: TaskRow, attempt: Attempt, reason: str, context: Context
+) -> None:
+    report = Report(attempt.worker_id, context.wall, error=reason)
+    queue.release(context.connection, task, attempt, report)
+    book.drop_after(attempt, context)
+    context.after.append(
+        lambda: log.info("Task %s was given back by %s", task.task_id, attempt.worker_id)
+    )
+
+
+def find(task_id: str, context: Context, signature: str | None = None) -> TaskRow:
+    task = reading.find(context.connection, task_id, signature)
+    if task is None:
+        raise UnknownTask(f"no task {signature or task_id!r} in this queue")
+    return task
+
+
+def _attempt_of(task: TaskRow, number: int | None, worker_id: str, context: Context) -> Attempt:
+    held = reading.attempts_of(context.connection, task.signature)
+    attempt = reading.matching(held, number, worker_id)
+    if attempt is None:
+        raise IllegalMove(f"{worker_id} never held {task.task_id}; request a task first")
+    return attempt
+
+
+def _known(
+    stored: Sequence[tuple[int, str, bool]], text: str, attempt: Attempt | None, task: TaskRow
+) -> bool:
+    """Whether exactly this result is stored already."""
+    if task.state is State.COMPLETED:
+        return any(metrics == text for _, metrics, _ in stored)
+    own = attempt.id if attempt is not None else None
+    return any(key == own and metrics == text for key, metrics, _ in stored)
+
+
+def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Context) -> Report:
+    return Report(
+        worker_id=request.worker_id,
+        now=context.wall,
+        host=request.host,
+        device=request.device,
+        seconds=request.seconds,
+        code_version=request.code_version,
+        log_file=request.log_file,
+        error=request.error if isinstance(request, protocol.TaskFailed) else None,
+    )
+
+
+def _log_saved(task: TaskRow, paths: list[str]) -> None:
+    for path in paths:
+        log.info("Saved result for %s to %s/%s", task.task_id, path, NAME)
+    noun = "directory" if len(paths) == 1 else "directories"
+    log.info("Result saved to %d %s for task %s", len(paths), noun, task.task_id)
+
+
+def _log_further(task: TaskRow, worker_id: str) -> None:
+    log.warning(
+        "Another result for the completed task %s came from %s: kept, not a second row",
+        task.task_id,
+        worker_id,
+    )
+
+
+def _log_renamed(task: TaskRow, name: str) -> None:
+    log.warning(
+        "Task %s returned %s with another value than its parameter: stored as %s_returned",
+        task.task_id,
+        name,
+        name,
+    )
+
+
+def log_failed(task: TaskRow, attempt: Attempt, outcome: Outcome, state: State, error: str) -> None:
+    last = (error.strip().splitlines() or [""])[-1]
+    then = "it runs again" if state is State.PENDING else f"it is {state} now"
+    log.warning(
+        "Task %s attempt %d on %s: %s: %s; %s",
+        task.task_id,
+        attempt.number,
+        attempt.worker_id,
+        outcome,
+        last,
+        then,
+    )
