@@ -22,8 +22,8 @@ FOLDER = REPOSITORY / "demo"
 COMPLETE = FOLDER / "complete"
 """Empty; there once the demo has reached its end."""
 
-SHOWN = ("task_id", "model_type", "width_factor", "poison_ratio", "aggregator", "mean_test_acc")
-"""The columns printed, of those that a CSV has."""
+MEASURED = "mean_test_acc"
+"""The first metric of the built-in experiment: what stands before it are parameters."""
 
 
 def main() -> int:
@@ -60,13 +60,15 @@ def queue(*arguments: str) -> None:
 
 
 def show(found: Path) -> None:
-    """Prints one CSV in short."""
+    """Prints one CSV in short: the parameters that differ in it, and the accuracy."""
     with found.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    say(f"\n{found.relative_to(FOLDER)}: {len(rows)} rows")
-    columns = [name for name in SHOWN if rows and name in rows[0]]
-    for line in table([columns, *([short(row[name]) for name in columns] for row in rows)]):
-        say(f"  {line}")
+        header, *rows = csv.reader(lines)
+    say(f"\n{found.relative_to(FOLDER)}: {len(rows)} rows of {len(header)} columns, in short")
+    parameters = range(header.index("signature") + 1, header.index(MEASURED))
+    differing = [index for index in parameters if len({row[index] for row in rows}) > 1]
+    shown = [header.index("task_id"), *differing, header.index(MEASURED)]
+    for row in table([[short(row[index]) for index in shown] for row in (header, *rows)]):
+        say(f"  {row}")
 
 
 def short(text: str) -> str:
