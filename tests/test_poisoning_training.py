@@ -364,10 +364,10 @@ def test_declaring_loads_nothing_heavy() -> None:
     program = (
         "import sys; import sqlqueue.experiments.poisoning.declaration\n"
         "heavy = {'torch', 'numpy', 'sklearn', 'torchvision', 'pandas'}\n"
-        "sys.exit(' '.join(heavy & sys.modules.keys()))"
+        "print(*(heavy & sys.modules.keys()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
         env=dict(os.environ),
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.stdout, done.stderr) == ("\n", "")
