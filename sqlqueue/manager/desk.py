@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from sqlqueue import protocol
 from sqlqueue.errors import NotAuthorised, QueueError
@@ -24,6 +24,9 @@ from sqlqueue.manager.waiting import WaitingRoom, may_wait
 from sqlqueue.manager.writer import Job, Writer
 
 log = logging.getLogger(__name__)
+
+_NO_NEWS: Final = (protocol.RequestTask, protocol.Heartbeat, protocol.StatusRequest)
+"""Requests after which no task can have become available."""
 
 
 class Desk:
@@ -37,6 +40,8 @@ class Desk:
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
         self._generation = 0
+        self._news = 0
+        self._acted_on = 0
         self._patient = True
         self._room = WaitingRoom(self._give_up_waiting)
         self._known: list[Callable[[Connection], None]] = []
@@ -123,7 +128,9 @@ class Desk:
         request, role = question.request, question.connection.role
         assert request is not None
         assert role is not None
-        question.generation = self._writer.generation()
+        if (error := self._writer.fatal) is not None:
+            raise error
+        question.news = self._news
         self._in_flight += 1
         self._writer.put(Job(request=request, role=role, answer=question))
 
@@ -133,6 +140,8 @@ class Desk:
 
     def _answered(self, pairs: list[tuple[Job, protocol.Reply]]) -> None:
         self._in_flight -= len(pairs)
+        if any(not isinstance(job.request, _NO_NEWS) for job, _ in pairs):
+            self._news += 1
         settled = [job.answer for job, reply in pairs if self._settle(job.answer, reply)]
         for connection in {each.connection for each in settled}:
             connection.pump()
@@ -146,19 +155,24 @@ class Desk:
             self._call(1 if waited else 0)
             return True
         self._room.enter(question)
-        if question.generation != self._writer.generation():
-            self._generation = question.generation
+        self._acted_on = min(self._acted_on, question.news)
         return False
 
     # --- waiting for a task -------------------------------------------------------------
 
     def look(self) -> None:
-        """Asks again for those who wait, if there may be tasks since they were answered."""
+        """After a batch: asks again for those who wait and were answered before it."""
         if len(self._room) and self._writer.all_done():
             self._end_waiting()
-        elif self._generation != (now := self._writer.generation()):
-            self._generation = now
+        elif self._acted_on < self._news:
+            self._acted_on = self._news
             self._call(self._limits.waking)
+
+    def tick(self) -> None:
+        """What becomes free by time alone, lapsed leases above all, shows in the generation."""
+        if self._generation != (now := self._writer.generation()):
+            self._generation = now
+            self._news += 1
 
     def stop_waiting(self) -> None:
         """Answers all who wait, and from now on nobody waits."""

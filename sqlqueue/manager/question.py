@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Question:
     """One request on its way, and its place in the order of its connection."""
 
-    __slots__ = ("answer_bytes", "connection", "deadline", "generation", "request", "size_bytes")
+    __slots__ = ("answer_bytes", "connection", "deadline", "news", "request", "size_bytes")
 
     def __init__(self, connection: Connection, size_bytes: int) -> None:
         self.connection = connection
@@ -29,8 +29,8 @@ class Question:
         self.answer_bytes: bytes | None = None
         self.deadline = 0.0
         """When a request that waits for a task is answered at the latest (loop's clock)."""
-        self.generation = 0
-        """The writer's, when it was last asked."""
+        self.news = 0
+        """How many reasons to ask again there had been when it was last asked."""
 
     def answer(self, reply: protocol.Reply) -> None:
         """Settles it; it leaves with the connection's next `pump`."""

@@ -155,6 +155,7 @@ class Server:
     async def _tick_until_ended(self) -> None:
         while not self._ended.is_set():
             self._writer.tick()
+            self._desk.tick()
             self._look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.limits.tick_seconds):
