@@ -32,7 +32,7 @@ find_python() {
     if [ -n "${PYTHON:-}" ]; then
         fail "PYTHON=$PYTHON does not start or is older than 3.11; name a newer one"
     fi
-    fail "no Python 3.11 or newer found (this machine has: $(python3 --version 2>&1 || true));" \
+    fail "no Python 3.11 or newer found (python3 here: $(python3 --version 2>/dev/null || echo none));" \
         "install one, or name it: make setup PYTHON=/path/to/python3.12"
 }
 
