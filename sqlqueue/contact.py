@@ -18,12 +18,12 @@ from sqlqueue.protocol import (
     DescribeExperiments,
     ExperimentMemory,
     ExperimentsReply,
-    Message,
     Reply,
+    Request,
 )
 from sqlqueue.worker.client import Client
 
-Ask = Callable[[Message], Reply]
+Ask = Callable[[Request], Reply]
 Notice = Callable[[str], None]
 
 LOOK_SECONDS: Final = 10.0
@@ -49,6 +49,7 @@ def manager_answers(home: Home) -> bool:
 
 def figures(home: Home) -> dict[str, Any]:
     """The figures of `status`, from the manager or else from the database.  Read-only."""
+    home.queue_id()
     return _figures_asked(home) or _figures_read(home)
 
 
@@ -63,7 +64,6 @@ def _figures_asked(home: Home) -> dict[str, Any] | None:
 
 
 def _figures_read(home: Home) -> dict[str, Any]:
-    home.queue_id()
     from sqlqueue.store.summary import offline_status
 
     return offline_status(home)
@@ -81,9 +81,18 @@ def recall_looking(home: Home, name: str) -> ExperimentMemory | None:
     if manager_answers(home):
         with Client(home, timeout_seconds=LOOK_SECONDS) as client:
             return recall(client.request, name)
-    from sqlqueue.store.survey import recalled
+    return _recalled(home, name) if home.database.exists() else None
 
-    return recalled(home, name)
+
+def _recalled(home: Home, name: str) -> ExperimentMemory | None:
+    from sqlqueue.store import engine, memory
+
+    reader = engine.open_reader(home)
+    try:
+        with reader.begin() as connection:
+            return next(iter(memory.recall(connection, [name])), None)
+    finally:
+        reader.dispose()
 
 
 @contextmanager

@@ -84,8 +84,8 @@ def initialise(
 ) -> Added:
     """Adds what the files want and the queue does not have yet."""
     texts = read_files(files)
-    load(texts, Declarations(home.root, recall_nothing))
     refuse_foreign(home)
+    load(texts, Declarations(home.root, recall_nothing))
     home.create()
     keys.create(home)
     with owner(home, notice) as ask:
@@ -95,9 +95,11 @@ def initialise(
 
 
 def refuse_foreign(home: Home) -> None:
-    """Raises `HomeError` for a folder with things in it that is not a home."""
-    if home.exists() or not home.path.is_dir():
+    """Raises `HomeError` for a file, and for a folder that holds other things."""
+    if home.exists() or not home.path.exists():
         return
+    if not home.path.is_dir():
+        raise HomeError(f"{home.path}: is a file; the home must be a folder")
     for each in sorted(home.path.iterdir()):
         if each.name not in HOME_FOLDERS and not each.name.startswith("."):
             raise HomeError(
@@ -109,6 +111,7 @@ def refuse_foreign(home: Home) -> None:
 def survey(home: Home, files: Sequence[Path], progress: Progress) -> Added:
     """What `initialise` would do; writes nothing."""
     texts = read_files(files)
+    refuse_foreign(home)
     declarations = Declarations(home.root, lambda name: recall_looking(home, name))
     sweep = load(texts, declarations)
     from sqlqueue.store.survey import survey as counted

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from sqlqueue import report
 from sqlqueue.figures import cut_end, duration, plural, printable, share, thousands
 from sqlqueue.report import Figures
+from sqlqueue.report_workers import metrics as metrics_of
+from sqlqueue.report_workers import step as step_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,6 +27,7 @@ QUIET_SECONDS: Final = 2.0
 """A pipe gets at most one line in this time."""
 SILENT_SECONDS: Final = 60.0
 """A pipe gets a line after this time even when nothing changed."""
+HINT: Final = "Ctrl-C stops; nothing is lost"
 MOST_TASKS: Final = 12
 MOST_PHASES: Final = 20
 
@@ -74,7 +77,7 @@ class Lines:
 def progress_line(status: Figures) -> str:
     """How far it is, in one line."""
     rest = report.others(status["totals"])
-    return report.headline(status) + (f" ({rest})" if rest else "")
+    return report.headline(status) + (f"; {rest}" if rest else "")
 
 
 class Picture:
@@ -103,7 +106,8 @@ def drawn(status: Figures, elapsed_seconds: float, columns: int) -> RenderableTy
     if tasks:
         parts += [Text(), _tasks(tasks)]
     parts += [Text(line, style="red", no_wrap=True) for line in _failed(status, columns)]
-    parts += [Text(), Text(_foot(status, elapsed_seconds), no_wrap=True, overflow="ellipsis")]
+    foot = f"{report.headline(status)}; running for {duration(elapsed_seconds)}"
+    parts += [Text(), Text(foot, style="bold"), Text(HINT, style="dim")]
     return Group(*parts)
 
 
@@ -111,6 +115,7 @@ def _bars(phases: list[dict[str, Any]]) -> RenderableType:
     """One bar per phase; of many, those that are not complete come first."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
@@ -121,7 +126,8 @@ def _bars(phases: list[dict[str, Any]]) -> RenderableType:
         done, total = each["completed"], each["total"]
         bar = ProgressBar(total=max(total, 1), completed=done)
         counts = f"{thousands(done)}/{thousands(total)}"
-        grid.add_row(printable(each["phase"]), bar, counts, share(done, total), _state(each))
+        name = Text(printable(each["phase"]))
+        grid.add_row(name, bar, counts, share(done, total), _state(each))
     return grid
 
 
@@ -139,8 +145,8 @@ def _state(phase: Figures) -> RenderableType:
         text.append(f"{phase['running']} running ", "cyan")
     if phase["failed"]:
         text.append(f"{phase['failed']} failed ", "red")
-    if phase.get("eta_seconds") is not None:
-        text.append(f"{duration(phase['eta_seconds'])} left")
+    if left := report.left(phase):
+        text.append(f"{left} left")
     return text
 
 
@@ -150,19 +156,27 @@ def _running(workers: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
 
 def _tasks(tasks: list[tuple[str, dict[str, Any]]]) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
     for _ in range(5):
         grid.add_column(no_wrap=True, overflow="ellipsis")
     for worker, task in tasks[:MOST_TASKS]:
-        seconds = duration(task["seconds"] or 0)
-        step = f"step {text}" if (text := report.step(task)) else ""
-        grid.add_row(
-            printable(worker), printable(task["task_id"]), seconds, step, report.metrics(task)
-        )
+        grid.add_row(*map(Text, _task(worker, task)))
     if len(tasks) > MOST_TASKS:
         grid.add_row("", f"and {plural(len(tasks) - MOST_TASKS, 'more task')}")
     return grid
+
+
+def _task(worker: str, task: Figures) -> list[str]:
+    step = step_of(task)
+    return [
+        printable(worker),
+        printable(task["task_id"]),
+        duration(task["seconds"] or 0),
+        f"step {step}" if step else "",
+        metrics_of(task),
+    ]
 
 
 def _failed(status: Figures, columns: int) -> list[str]:
@@ -170,8 +184,3 @@ def _failed(status: Figures, columns: int) -> list[str]:
 
     lines = report.failures(status["failures"][:3], Page(columns))[1:]
     return [cut_end(line, columns) for line in ["", *lines]] if lines else []
-
-
-def _foot(status: Figures, elapsed_seconds: float) -> str:
-    text = f"{report.headline(status)}; running for {duration(elapsed_seconds)}"
-    return f"{text}  (Ctrl-C stops, nothing is lost)"

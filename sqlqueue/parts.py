@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,9 @@ STOP_SECONDS: Final = 20.0
 TOLD_LINES: Final = 15
 MAX_LOG_BYTES: Final = 16 * 1024 * 1024
 _PR_SET_PDEATHSIG: Final = 1
-_LOUD: Final = (" warning: ", " error: ", " critical: ")
+_LOUD: Final = re.compile(r"^\S+ (warning|error|critical): ")
+_TOLD: Final = re.compile(r" warning: \S+: (FAILED|OOM|TIMEOUT) of ")
+"""What a worker says of a failed attempt: its manager says it too, and what follows."""
 
 
 class Part:
@@ -38,11 +41,11 @@ class Part:
         self._command = [sys.executable, "-m", "sqlqueue", *arguments, "--home", str(home.path)]
         self._process: subprocess.Popen[bytes] | None = None
         self._restarts = 0
-        self._read_bytes = 0
+        self._began_bytes = self._read_bytes = 0
 
     def start(self) -> None:
         """Starts it; returns at once."""
-        self._read_bytes = _log_start(self.log)
+        self._began_bytes = self._read_bytes = _log_start(self.log)
         self._process = self._spawned()
 
     def _spawned(self) -> subprocess.Popen[bytes]:
@@ -102,21 +105,23 @@ class Part:
 
     def warnings(self) -> list[str]:
         """The warnings that it has logged since the last call."""
-        lines = self._new_lines()
-        return [line for line in lines if any(sign in line for sign in _LOUD)]
+        return [each for each in self._new_lines() if _LOUD.search(each) and not _TOLD.search(each)]
 
     def _new_lines(self) -> list[str]:
+        text = self._text(self._read_bytes)
+        whole = text[: text.rfind("\n") + 1]
+        self._read_bytes += len(whole.encode("utf-8", "surrogateescape"))
+        return whole.splitlines()
+
+    def _text(self, since_bytes: int) -> str:
         with self.log.open("rb") as log:
-            log.seek(self._read_bytes)
-            data = log.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read_bytes += len(whole)
-        return whole.decode("utf-8", "replace").splitlines()
+            log.seek(since_bytes)
+            return log.read().decode("utf-8", "surrogateescape")
 
     def failure(self) -> QueueError:
         """What to tell when it ended and should not have."""
-        text = self.log.read_text("utf-8", "replace")
-        told = "\n".join(f"  {line}" for line in text.splitlines()[-TOLD_LINES:])
+        lines = self._text(self._began_bytes).splitlines()[-TOLD_LINES:]
+        told = "\n".join(f"  {line}" for line in lines)
         return QueueError(
             f"the {self.name} ended ({_ending(self.status)}); its log {self.log} ends with\n{told}"
         )

@@ -13,14 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlqueue.figures import cut_end, duration, plural, printable, share, short, thousands
+from sqlqueue.figures import cut_end, duration, plural, printable, share, thousands
+from sqlqueue.report_workers import workers
 from sqlqueue.tables import Column, Page, table
 
 Figures = Mapping[str, Any]
 
+KEYS: Final = (
+    *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
+    *("workers", "failures", "unsubmitted", "set_aside", "eta_seconds", "done"),
+)
+"""The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
 BAR: Final = 12
-METRICS_SHOWN: Final = 3
 
 _COUNTS: Final = (
     Column("RUNNING", "right", colour="cyan"),
@@ -43,21 +48,12 @@ _DIRECTORIES: Final = (
     *_COUNTS,
     Column("WAITING", "right", colour="yellow"),
 )
-_WORKERS: Final = (
-    Column("WORKER", least=8),
-    Column("HOST", least=6),
-    Column("DEVICE", least=6),
-    Column("TASK", least=14),
-    Column("TRY", "right"),
-    Column("FOR", "right"),
-    Column("STEP", "right"),
-    Column("REPORTS", least=7, keep="start"),
-)
 
 
 def status_json(status: Figures, indent: int | None = 2) -> str:
     """The figures as JSON that every parser takes: NaN and infinity become their names."""
-    return json.dumps(_plain(status), indent=indent, allow_nan=False)
+    ordered = {key: status[key] for key in KEYS if key in status} | dict(status)
+    return json.dumps(_plain(ordered), indent=indent, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -105,7 +101,7 @@ def headline(status: Figures) -> str:
     if not total:
         return "none yet; `sqlqueue init FILES...` adds some"
     text = f"{thousands(done)} of {plural(total, 'task')} completed ({share(done, total)})"
-    eta = status["eta_seconds"]
+    eta = None if status["done"] else status["eta_seconds"]
     return text if eta is None else f"{text}, about {duration(eta)} left"
 
 
@@ -135,14 +131,20 @@ def phases(found: Sequence[Figures], page: Page) -> list[str]:
 
 
 def _phase(phase: Figures, page: Page) -> list[str]:
-    done, total, eta = phase["completed"], phase["total"], phase.get("eta_seconds")
+    done, total = phase["completed"], phase["total"]
     wide = page.columns >= 100
     return [
         printable(phase["phase"]),
         bar(done, total) if wide else share(done, total),
         *_counts(phase, done, total),
-        "" if eta is None else duration(eta),
+        left(phase),
     ]
+
+
+def left(phase: Figures) -> str:
+    """How long a phase will still take; nothing when it is finished or nothing is known."""
+    waiting, eta = phase["pending"] + phase["running"], phase.get("eta_seconds")
+    return duration(eta) if waiting and eta is not None else ""
 
 
 def bar(done: int, total: int, columns: int = BAR) -> str:
@@ -181,52 +183,6 @@ def _directory(each: Figures) -> list[str]:
 def _trouble(each: Figures, page: Page) -> str:
     text = f"trouble in {printable(each['output_dir'])}: {printable(each['trouble'])}"
     return page.paint(text, "red")
-
-
-def workers(found: Sequence[Figures], page: Page) -> list[str]:
-    """One line per task being run, one per idle worker; those gone are only counted."""
-    gone = sum(each["state"] == "gone" for each in found)
-    rows = [row for each in found if each["state"] != "gone" for row in _worker(each)]
-    lines = table(_WORKERS, rows, page) if rows else []
-    missing = f"{plural(gone, 'worker')} not heard of any more" if gone else ""
-    return [*lines, page.paint(missing, "dim")] if missing else lines
-
-
-def _worker(worker: Figures) -> list[list[str]]:
-    who = [printable(str(worker[key] or "")) for key in ("worker_id", "host", "device")]
-    if not worker["tasks"]:
-        return [[*who, "(idle)", "", "", "", ""]]
-    return [who + _running(task) for task in worker["tasks"]]
-
-
-def _running(task: Figures) -> list[str]:
-    seconds = task["seconds"]
-    return [
-        printable(task["task_id"]),
-        str(task["attempt"]),
-        "" if seconds is None else duration(seconds),
-        step(task),
-        metrics(task),
-    ]
-
-
-def step(task: Figures) -> str:
-    """`12/50`, `12`, or nothing when the experiment does not report."""
-    if task["step"] is None:
-        return ""
-    return short(_whole(task["step"])) + (
-        "" if task["total"] is None else f"/{short(_whole(task['total']))}"
-    )
-
-
-def _whole(number: float) -> float:
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-def metrics(task: Figures) -> str:
-    """The first few metrics that the running experiment reported."""
-    items = list((task["metrics"] or {}).items())[:METRICS_SHOWN]
-    return " ".join(f"{printable(str(name))}={short(value)}" for name, value in items)
 
 
 def failures(found: Sequence[Figures], page: Page) -> list[str]:

@@ -95,9 +95,15 @@ def _misused(error: BaseException) -> int:
     """A wrong command line, as typer found it."""
     message = str(error.format_message())  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
-    place = context.command_path if context else "sqlqueue"
+    place = context.command_path if context else _typed_command()
     complain(f"{message.rstrip()}\n`{place} --help` says what it takes")
     return EXIT_USAGE
+
+
+def _typed_command() -> str:
+    """For errors that do not say which command they are about."""
+    word = next(iter(sys.argv[1:]), "")
+    return f"sqlqueue {word}" if word.isalpha() else "sqlqueue"
 
 
 def _unexpected(error: BaseException) -> int:

@@ -106,7 +106,7 @@ class Crew:
         """Passes warnings on; brings a manager that was killed or has left back."""
         for part in (self._manager, self._worker):
             for line in part.warnings() if part.started else []:
-                self._display.say(f"{part.name}: {line}")
+                self._display.say(line)
         if not self._manager.started:
             if not manager_answers(self._home):
                 self._display.say("the manager has gone: starting one")

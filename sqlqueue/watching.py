@@ -19,8 +19,9 @@ from sqlqueue.report import Figures, status_json, status_lines
 from sqlqueue.tables import page_of
 
 REDRAW: Final = "\x1b[H\x1b[J"
-AWAY: Final = "\x1b[?1049h\x1b[?25l"
-BACK: Final = "\x1b[?25h\x1b[?1049l"
+AWAY: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+"""Another screen, no cursor, long lines cut."""
+BACK: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 def once(home: Home, as_json: bool) -> int:
@@ -75,13 +76,20 @@ def _show(status: Figures, as_json: bool, on_screen: bool) -> None:
 
 
 def _fitting(status: Figures) -> list[str]:
-    """The lines that the terminal has room for; what is left out is counted."""
+    """The lines that the terminal has room for; directories give way first."""
     room = os.get_terminal_size(sys.stdout.fileno()).lines
-    lines = [_heading(status), "", *status_lines(status, page_of(sys.stdout))]
+    lines = _screen(status)
+    if len(lines) > room:
+        troubled = [each for each in status["directories"] if each["trouble"]]
+        lines = _screen({**status, "directories": troubled})
     if len(lines) <= room:
         return lines
     left_out = len(lines) - room + 1
     return [*lines[: room - 1], f"... {left_out} more lines: `sqlqueue status` shows all"]
+
+
+def _screen(status: Figures) -> list[str]:
+    return [_heading(status), "", *status_lines(status, page_of(sys.stdout))]
 
 
 def _heading(status: Figures) -> str:

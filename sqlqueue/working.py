@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sqlqueue.errors import UsageError
 from sqlqueue.home import Home
-from sqlqueue.worker import supervisor
 
 TOKEN: Final = "SQLQUEUE_TOKEN"
 EVERY: Final = "all"
@@ -32,17 +31,26 @@ class Wish:
 
 def work(home: Home, wish: Wish, manager: str | None) -> int:
     """Runs the worker; returns its exit status."""
+    devices, where = gpus(wish.gpu), _where(home, manager)
+    from sqlqueue.worker import supervisor
+
     options = supervisor.WorkOptions(
-        home=None if manager else home,
-        address=address(manager) if manager else None,
-        token=token() if manager else None,
-        gpus=gpus(wish.gpu),
+        **where,
+        gpus=devices,
         cpu=wish.cpu,
         slots=wish.slots,
         require_gpu=wish.require_gpu,
         wait=wish.wait,
     )
     return supervisor.work(options)
+
+
+def _where(home: Home, manager: str | None) -> dict[str, Any]:
+    """The manager of this home, or one elsewhere with its token."""
+    if manager:
+        return {"home": None, "address": address(manager), "token": token()}
+    home.queue_id()
+    return {"home": home, "address": None, "token": None}
 
 
 def gpus(typed: Iterable[str]) -> list[int] | Literal["all"]:
