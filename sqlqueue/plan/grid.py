@@ -184,26 +184,25 @@ class _Tasks:
         return entry(name, value, self.declared.get(name))
 
     def run(self) -> Iterator[Task]:
-        grid, settings, entries = self.grid, self.grid.settings, self._fixed_entries()
-        texts, estimate = grid._folder_texts(), grid.experiment.cost
-        phase, name, has_names = grid.phase, grid.experiment.name, bool(grid.template.rest)
-        directory = grid.template.first
+        grid, settings, estimate = self.grid, self.grid.settings, self.grid.experiment.cost
+        phase, name, fill = grid.phase, grid.experiment.name, grid.template.fill
+        parameters, entries, texts = dict(grid.fixed), self._fixed_entries(), grid._folder_texts()
+        last: tuple[_Row | None, ...] = (None,) * len(self.rows)
         for rows in itertools.product(*self.rows):
             if grid.exclude and self._is_excluded(rows):
                 continue
-            parameters = dict(grid.fixed)
-            for row in rows:
-                parameters.update(row.values)
-                entries.update(row.entries)
-                texts.update(row.texts)
-            if has_names:
-                directory = grid.template.fill(texts)
+            for row, before in zip(rows, last, strict=True):
+                if row is not before:  # the slow axes seldom change
+                    parameters.update(row.values)
+                    entries.update(row.entries)
+                    texts.update(row.texts)
+            last = rows
             yield Task(
                 seal(name, entries.values()),
                 phase,
                 name,
-                parameters,
-                directory,
+                parameters.copy(),
+                fill(texts),
                 _seed(parameters),
                 self.runtime_only,
                 settings.priority,
