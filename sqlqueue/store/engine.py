@@ -71,8 +71,13 @@ def open_writer(home: Home) -> Engine:
     return engine
 
 
-def open_reader(home: Home) -> Engine:
-    """A read-only engine, good beside a running manager; raises if there is nothing to read."""
+def open_reader(home: Home, *, trace: bool = True) -> Engine:
+    """A read-only engine, good beside a running manager; raises if there is nothing to read.
+
+    Even to read, SQLite makes the two files of its write-ahead log where a clean stop removed
+    them.  Without `trace` it does not; that is for short looks, since it takes for granted that
+    no manager starts and tidies its log meanwhile.
+    """
     if not home.database.exists():
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
     _check(home.database)
@@ -82,7 +87,10 @@ def open_reader(home: Home) -> Engine:
             f"{home.database}: is of version {version}, this sqlqueue reads {HEAD}; "
             "`sqlqueue init` or `sqlqueue serve` brings it up to date"
         )
-    return _engine(home.database, read_only=True, shared=True)
+    log = home.database.with_name(home.database.name + "-wal")
+    return _engine(
+        home.database, read_only=True, shared=True, immutable=not trace and not log.exists()
+    )
 
 
 def open_memory() -> Engine:
@@ -94,9 +102,10 @@ def open_memory() -> Engine:
     return engine
 
 
-def _engine(path: Path, *, read_only: bool, shared: bool) -> Engine:
-    mode = "ro" if read_only else "rwc"
-    query = {"uri": "true", "mode": mode}
+def _engine(path: Path, *, read_only: bool, shared: bool, immutable: bool = False) -> Engine:
+    query = {"uri": "true", "mode": "ro" if read_only else "rwc"}
+    if immutable:
+        query["immutable"] = "1"
     url = URL.create("sqlite", database=path.as_uri(), query=query)
     engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
@@ -143,8 +152,10 @@ def _check(path: Path) -> None:
 
 def _version(path: Path) -> str | None:
     """The migration that the database stands at; None when it is empty."""
+    log = path.with_name(path.name + "-wal")
+    mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
             if not names:

@@ -35,7 +35,7 @@ def offline_status(home: Home) -> dict[str, Any]:
 
 def figures(home: Home) -> dict[str, Any]:
     """Everything that the database and the folders tell; `key` names each directory's record."""
-    reader = engine.open_reader(home)
+    reader = engine.open_reader(home, trace=False)
     try:
         with reader.begin() as connection:
             found = _from_database(connection)
