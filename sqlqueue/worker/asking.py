@@ -18,7 +18,17 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
-from sqlqueue.protocol import Announce, Held, NoTask, Reply, RequestTask, TaskFailed, TaskReply
+from sqlqueue.protocol import (
+    Announce,
+    Held,
+    NoTask,
+    Release,
+    Reply,
+    RequestTask,
+    SubmitResult,
+    TaskFailed,
+    TaskReply,
+)
 from sqlqueue.worker.client import Client, wait_for_manager
 from sqlqueue.worker.delivery import Delivery, Report
 from sqlqueue.worker.devices import Device
@@ -111,8 +121,14 @@ class Asker:
             answers = self._client.pipeline([*reports, *ask])
             if report is not None:
                 self._delivery.settle(report, answers[0], order)
+                self._log(report, answers[0])
             self.given = None
             return self._take(answers[-1]) if ask else None
+
+    def _log(self, report: Report, answer: Reply | QueueError) -> None:
+        if not isinstance(answer, QueueError):
+            done = {SubmitResult: "submitted", Release: "gave back"}.get(type(report), "reported")
+            log.info("%s: %s %s", self._name.label, done, report.task_id)
 
     def refuse(self, task: TaskReply, error: str) -> TaskReply | None:
         """Reports a task that cannot be run at all, and asks for the next."""

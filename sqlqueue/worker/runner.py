@@ -122,13 +122,13 @@ class Runner:
         )
 
     def _log_ending(self, order: Order, ending: Ending) -> None:
-        label = self.name.label
-        if ending.outcome in (COMPLETED, outcome.STOPPED):
-            said = "completed" if ending.outcome == COMPLETED else "stopped"
-            log.info("%s: %s %s after %.1f s", label, said, order.task_id, ending.seconds)
-            return
-        first = next(iter(reversed(ending.error.strip().splitlines())), "")
-        log.warning("%s: %s of %s: %s", label, ending.outcome, order.task_id, first)
+        label, task_id = self.name.label, order.task_id
+        if ending.outcome == COMPLETED:
+            log.debug("%s: completed %s after %.1f s", label, task_id, ending.seconds)
+        elif ending.outcome == outcome.STOPPED:
+            log.info("%s: stopped %s", label, task_id)
+        else:
+            log.warning("%s: %s %s: %s", label, ending.outcome, task_id, _gist(ending.error))
 
     # --- the child --------------------------------------------------------------------
 
@@ -156,3 +156,9 @@ class Runner:
             return held
         said = attempt.progress
         return msgspec.structs.replace(held, step=said.step, total=said.total, metrics=said.metrics)
+
+
+def _gist(error: str) -> str:
+    """The line that says most: the last of a traceback, else the first."""
+    lines = error.strip().splitlines() or [""]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
