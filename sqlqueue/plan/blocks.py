@@ -57,11 +57,12 @@ class Block:
 
 @dataclass(slots=True)
 class File:
-    """What one file says."""
+    """What one file says.  `whole`: every phase has the shape of one and is among `blocks`."""
 
     defaults: Keys
     seeds: Given | None
     blocks: list[Block]
+    whole: bool = True
 
 
 def read(name: str, text: str, order: int, problems: Problems) -> File | None:
@@ -90,24 +91,30 @@ class _Reader:
             seeds=Given(self.place.within("seeds").at(seeds.line, "seed"), seeds.value)
             if seeds
             else None,
-            blocks=[self._block(each) for each in phases],
+            blocks=[
+                self._block(each, each.value) for each in phases if isinstance(each.value, Entries)
+            ],
         )
-        if not found.blocks:
+        for each in phases:
+            if not isinstance(each.value, Entries):
+                found.whole = False
+                self.problems.add(self._place(each), _no_phase(each))
+        if not phases:
             problem = "found no phase, expected at least one: a name, with `combinations` below it"
             self.problems.add(self.place, problem)
         return found
 
-    def _block(self, entry: Entry) -> Block:
-        place = self.place.within(f"phase {entry.key!r}").at(entry.line)
+    def _place(self, entry: Entry) -> Place:
+        return self.place.within(f"phase {entry.key!r}").at(entry.line)
+
+    def _block(self, entry: Entry, entries: Entries) -> Block:
+        place = self._place(entry)
         block = Block(entry.key, place)
         if not PHASE_NAME.fullmatch(entry.key):
             self.problems.add(place, "expected a name of 1 to 100 letters, digits, or any of ._-")
-        if not isinstance(entry.value, Entries):
-            self.problems.add(place, _no_phase(entry))
-            return block
-        for each in entry.value.entries:
+        for each in entries.entries:
             self._phase_key(block, each)
-        if not any(entry.value.get(key) for key in _CELLS):
+        if not any(entries.get(key) for key in _CELLS):
             hint = did_you_mean(entry.key, ("defaults", "seeds"))
             problem = f"found no `combinations`, which every phase has; add them{hint}"
             self.problems.add(place, problem)

@@ -95,7 +95,7 @@ class _Loader:
     def _file(self, file: File) -> None:
         used = [self._block(block, file) for block in file.blocks]
         experiments = [each for each in used if each is not None]
-        if len(experiments) == len(used):
+        if file.whole and len(experiments) == len(used):
             self._check_defaults(file, experiments)
 
     def _block(self, block: Block, file: File) -> Experiment | None:
