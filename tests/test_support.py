@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from conftest import Audits
 from sqlqueue.home import Home
-from support import environment, stop, wait_until
+from support import Cli, ManagerProcess, environment, stop, wait_until
 
 
 def test_wait_until_returns_what_it_waited_for() -> None:
@@ -47,3 +48,19 @@ def test_the_home_is_in_the_test_folder_and_private(home: Home, tmp_path: Path) 
 def test_nothing_of_the_users_queue_reaches_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQLQUEUE_HOME", "/elsewhere")
     assert "SQLQUEUE_HOME" not in environment(Path("state"))
+
+
+def test_the_audit_at_the_end_sees_a_row_that_is_gone(
+    small_queue: Cli, manager_process: ManagerProcess, audit_on_exit: Audits
+) -> None:
+    manager = manager_process.start()
+    task = manager.ask({"type": "request_task", "worker_id": "plain"})
+    result = {"task_id": task["task_id"], "worker_id": "plain", "result_data": {"value": 1}}
+    assert manager.ask({"type": "submit_result", **result}) == {"type": "ack"}
+    assert manager.stop() == 0
+    found = small_queue.root / "results" / "final_results.csv"
+    whole = found.read_bytes()
+    found.write_bytes(whole.splitlines(keepends=True)[0])
+    with pytest.raises(AssertionError, match="results"):
+        audit_on_exit.run()
+    found.write_bytes(whole)
