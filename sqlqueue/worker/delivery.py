@@ -22,7 +22,7 @@ from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
 from sqlqueue.protocol import Release, Reply, SubmitResult, TaskFailed
 from sqlqueue.worker import names, outcome
 from sqlqueue.worker.client import Client
-from sqlqueue.worker.place import Place, state_folder
+from sqlqueue.worker.place import Place
 
 SAVE_SECONDS: Final = 10.0
 """A folder on a filesystem that hangs is given up after so long."""
@@ -106,7 +106,7 @@ class Delivery:
         before = self.count()
         for folder in _entries(self._place.home.attempts):
             self._adopt_attempt(folder, own_names)
-        for folder in (self._place.home.unsubmitted, state_folder() / unsubmitted.FOLDER):
+        for folder in self._place.own_folders():
             for path, result in unsubmitted.scan(folder, self._place.queue, _rejected):
                 self._add(Undelivered(result, [path]))
         return self.count() - before

@@ -47,10 +47,13 @@ class Place:
 
     def unsubmitted_folders(self, output_dir: str) -> list[Path]:
         """Where a result may be kept, the best first."""
-        own = [self.home.unsubmitted, state_folder() / unsubmitted.FOLDER]
         if self.address is not None:
-            return own
-        return [self.home.absolute(output_dir) / unsubmitted.FOLDER, *own]
+            return self.own_folders()
+        return [self.home.absolute(output_dir) / unsubmitted.FOLDER, *self.own_folders()]
+
+    def own_folders(self) -> list[Path]:
+        """In the home and in the user's state folder, where each queue has its own."""
+        return [self.home.unsubmitted, state_folder() / unsubmitted.FOLDER / self.queue]
 
     def order(self, task: TaskReply, worker_id: str, device: Device) -> Order:
         """What a child must know; raises `ProtocolError` for ids that cannot be file names."""

@@ -1,0 +1,419 @@
+"""The worker's parts that need no child: devices, names, sources, deaths, delivery."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlqueue import unsubmitted
+from sqlqueue.disk import Disk
+from sqlqueue.errors import (
+    DirectoryUnavailable,
+    ManagerUnreachable,
+    ProtocolError,
+    UnknownTask,
+    UsageError,
+)
+from sqlqueue.home import Home
+from sqlqueue.protocol import Ack, Release, SubmitResult, TaskFailed, TaskReply
+from sqlqueue.worker import code, deaths, devices, names, outcome, sources
+from sqlqueue.worker import place as places
+from sqlqueue.worker.delivery import Delivery, within
+from sqlqueue.worker.outcome import Ending, Order
+from sqlqueue.worker.place import Place
+from sqlqueue.worker.supervisor import WorkOptions, work
+
+SIGNATURE = "0123456789abcdef0123456789abcdef"
+
+
+def task(**changes: Any) -> TaskReply:
+    fields: dict[str, Any] = {
+        "task_id": "exp_0_42", "attempt": 1, "phase": "exp", "experiment": "m:f", "config": {},
+        "seed": 42, "output_dir": "out", "output_dirs": ["out"], "lease_seconds": 60.0,
+        "signature": SIGNATURE, "timeout_seconds": None,
+    }  # fmt: skip
+    return TaskReply(**{**fields, **changes})
+
+
+# --- devices --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpu", "available", "expected"),
+    [
+        ((), False, 0, ["cpu"]),
+        ((), False, 2, ["gpu0", "gpu1"]),
+        ((), True, 2, ["cpu"]),
+        ("all", False, 2, ["gpu0", "gpu1"]),
+        ("all", True, 1, ["gpu0", "cpu"]),
+        ("all", False, 0, ["cpu"]),
+        ([1], False, 2, ["gpu1"]),
+        ([1, 1], False, 2, ["gpu1"]),
+        ([0, 5], False, 1, ["gpu0", "cpu"]),
+        ([0, 1], False, 0, ["cpu"]),
+        ([-1], False, 2, ["cpu"]),
+    ],
+)
+def test_devices_chosen(gpus: Any, cpu: bool, available: int, expected: list[str]) -> None:
+    assert [each.label for each in devices.choose(gpus, cpu, False, available)] == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "available", "said"),
+    [
+        ([3], 2, "--gpu 3 was asked for, but this machine shows 2 GPUs, numbers 0 to 1"),
+        ([1], 1, "one GPU, number 0"),
+        ("all", 0, "a GPU was asked for, but this machine shows no GPU"),
+    ],
+)
+def test_a_missing_gpu_is_a_warning_or_an_error(
+    gpus: Any, available: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        devices.choose(gpus, False, False, available)
+    assert said in caplog.text
+    assert "USING THE CPU INSTEAD" in caplog.text
+    with pytest.raises(UsageError, match="--require-gpu") as caught:
+        devices.choose(gpus, False, True, available)
+    assert said in caught.value.message
+
+
+def test_without_a_wish_the_cpu_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    devices.choose((), False, False, 0)
+    assert caplog.text == ""
+
+
+def test_what_a_child_sees_of_its_device() -> None:
+    seen = devices.child_environment(devices.gpu_device(1), 1, {"CUDA_VISIBLE_DEVICES": "4, 7"})
+    assert seen["CUDA_VISIBLE_DEVICES"] == "7"
+    assert devices.child_environment(devices.gpu_device(1), 1, {})["CUDA_VISIBLE_DEVICES"] == "1"
+    assert devices.child_environment(devices.CPU, 1, {})["CUDA_VISIBLE_DEVICES"] == ""
+    assert devices.gpu_device(1).run_device == "cuda:0"
+
+
+def test_the_share_of_the_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    for runners, expected in ((1, cores), (cores, 1), (4 * cores, 1)):
+        seen = devices.child_environment(devices.CPU, runners, {})
+        assert seen["OMP_NUM_THREADS"] == str(expected)
+    own = devices.child_environment(devices.CPU, 1, {"OMP_NUM_THREADS": "7"})
+    assert own["OMP_NUM_THREADS"] == "7"
+
+
+def test_counting_gpus_loads_no_driver_here() -> None:
+    assert devices.count_gpus() >= 0
+    assert "libcuda" not in Path("/proc/self/maps").read_text()
+
+
+def test_slots_and_where_to_work_are_checked(home: Home) -> None:
+    with pytest.raises(UsageError, match="--slots 0"):
+        work(WorkOptions(home=home, slots=0))
+    with pytest.raises(UsageError, match="--manager"):
+        work(WorkOptions())
+
+
+# --- names ----------------------------------------------------------------------------
+
+
+def test_names_are_held_until_released(tmp_path: Path) -> None:
+    first = names.take(tmp_path, "cpu")
+    second = names.take(tmp_path, "cpu")
+    assert first.text.endswith("-cpu")
+    assert (second.text, second.label) == (f"{first.text}-2", "cpu-2")
+    assert not names.is_free(tmp_path, first.text)
+    first.release()
+    assert names.is_free(tmp_path, first.text)
+    assert names.take(tmp_path, "cpu").text == first.text
+    assert names.is_free(tmp_path, "nobody-cpu")
+    second.release()
+
+
+def test_a_name_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from sqlqueue.worker import names\n"
+        f"name = names.take(Path({str(tmp_path)!r}), 'cpu'); print(name.text, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        name = holder.stdout.readline().strip()
+        assert not names.is_free(tmp_path, name)
+        holder.kill()
+    assert names.is_free(tmp_path, name)
+
+
+# --- sources --------------------------------------------------------------------------
+
+
+def test_changed_removed_and_young_sources(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("x = 1\n")
+    known = {str(path): sources.stamp(str(path))}
+    assert sources.changed(known) == []
+    path.write_text("x = 22\n")
+    assert sources.changed(known) == [str(path)]
+    path.unlink()
+    assert sources.changed(known) == [str(path)]
+    assert sources.changed({str(path): sources.UNKNOWN}) == [str(path)]
+
+
+# --- deaths ---------------------------------------------------------------------------
+
+
+def test_deaths_are_named(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    log.write_text("".join(f"line {number}\n" for number in range(100)))
+    told = deaths.describe(-signal.SIGSEGV, log, out_of_memory=True)
+    assert told.outcome == "FAILED"
+    assert told.error.startswith("the child was killed by SIGSEGV\nlast lines of its log:")
+    assert "line 99" in told.error
+    assert "line 79" not in told.error
+    assert deaths.describe(-signal.SIGKILL, log, out_of_memory=True).outcome == "OOM"
+    assert deaths.describe(-signal.SIGKILL, log, out_of_memory=False).outcome == "FAILED"
+    assert "exit status 7" in deaths.describe(7, tmp_path / "none", out_of_memory=False).error
+    assert "signal 99" in deaths.describe(-99, log, out_of_memory=False).error
+
+
+def test_the_kernels_counters_can_be_read() -> None:
+    assert deaths.oom_kills() >= 0
+    assert all(path.is_absolute() for path in deaths._cgroup_files())
+
+
+# --- code version ---------------------------------------------------------------------
+
+
+def test_the_commit_of_the_root(tmp_path: Path) -> None:
+    assert code.version(tmp_path) == ""
+
+    def git(*arguments: str) -> None:
+        own = ["-c", "user.name=n", "-c", "user.email=e@e", "-C", str(tmp_path)]
+        subprocess.run(["git", *own, *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "one")
+    clean = code.version(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "untracked").touch()
+    assert code.version(tmp_path) == clean
+    (tmp_path / "a").write_text("2")
+    assert code.version(tmp_path) == f"{clean}-dirty"
+
+
+# --- orders ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_id", ["../x", "a/b", "..", "a\0b", ""])
+def test_ids_that_would_leave_the_home_are_refused(home: Home, task_id: str) -> None:
+    with pytest.raises(ProtocolError):
+        places.shared(home).order(task(task_id=task_id), "w", devices.CPU)
+    with pytest.raises(ProtocolError):
+        places.shared(home).order(task(signature="../x"), "w", devices.CPU)
+
+
+def test_an_order_survives_the_pipe(home: Home) -> None:
+    config = {"a": float("inf"), "b": [1, {"c": None}], "d": "ü\n"}
+    order = places.shared(home).order(task(config=config), "w", devices.CPU)
+    assert outcome.read_order(order.line()) == order
+    assert order.line().count(b"\n") == 1
+    assert order.log_file == ".sqlqueue/logs/exp_0_42/1.log"
+
+
+# --- delivery -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return places.shared(home)
+
+
+def result(order: Order) -> SubmitResult:
+    report = outcome.message(order, Ending("COMPLETED", metrics={"acc": 0.5}))
+    assert isinstance(report, SubmitResult)
+    return report
+
+
+def finished(place: Place) -> tuple[Order, SubmitResult]:
+    """An attempt whose outcome file is there."""
+    order = places.shared(place.home).order(task(), f"{names.host()}-cpu", devices.CPU)
+    outcome.write(order, Ending("COMPLETED", metrics={"acc": 0.5}))
+    return order, result(order)
+
+
+UNREACHABLE = ManagerUnreachable("no manager")
+
+
+def test_acked_and_forgotten(place: Place) -> None:
+    order, report = finished(place)
+    delivery = Delivery(place)
+    delivery.settle(report, Ack(), order)
+    assert delivery.count() == 0
+    assert not Path(order.folder).exists()
+
+
+def test_saved_in_the_primary_directory(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    order, report = finished(place)
+    delivery = Delivery(place)
+    delivery.settle(report, UNREACHABLE, order)
+    path = place.root / "out" / "unsubmitted" / "exp_0_42-1.json"
+    assert "Saved locally (manager unreachable)" in caplog.text
+    assert str(path) in caplog.text
+    assert list(unsubmitted.scan(path.parent, place.queue)) == [(path, report)]
+    assert [each.task_id for each in delivery.of(order.worker_id)] == ["exp_0_42"]
+
+
+def test_saved_elsewhere_when_the_directory_cannot_be_written(place: Place) -> None:
+    order, report = finished(place)
+    (place.root / "out").write_text("a file is in the way")
+    Delivery(place).settle(report, UNREACHABLE, order)
+    assert [path.parent for path, _ in unsubmitted.scan(place.home.unsubmitted)] == [
+        place.home.unsubmitted
+    ]
+
+
+def test_saved_in_the_state_folder_when_the_home_cannot_be_written(
+    place: Place, tmp_path: Path
+) -> None:
+    order, report = finished(place)
+    (place.root / "out").write_text("in the way")
+    place.home.unsubmitted.rmdir()
+    place.home.unsubmitted.write_text("in the way too")
+    Delivery(place).settle(report, UNREACHABLE, order)
+    folder = tmp_path / "state" / "sqlqueue" / "unsubmitted" / place.queue
+    assert len(list(unsubmitted.scan(folder, place.queue))) == 1
+
+
+def test_a_folder_that_hangs_is_given_up() -> None:
+    release = threading.Event()
+
+    def hang() -> Path:
+        release.wait()
+        return Path("late")
+
+    assert within(0.05, hang) is None
+    release.set()
+    assert within(10.0, lambda: Path("soon")) == Path("soon")
+
+
+def test_refused_for_good_is_kept_and_said(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    order, report = finished(place)
+    delivery = Delivery(place)
+    delivery.settle(report, UnknownTask("no task exp_0_42"), order)
+    assert delivery.count() == 0
+    assert "the manager refuses this report: no task exp_0_42" in caplog.text
+    assert len(list(unsubmitted.scan(place.root / "out" / "unsubmitted"))) == 1
+
+
+def test_failures_and_releases_wait_in_memory(place: Place) -> None:
+    order, _ = finished(place)
+    delivery = Delivery(place)
+    failed = TaskFailed(task_id="exp_0_42", worker_id=order.worker_id, attempt=1, error="boom")
+    delivery.settle(failed, UNREACHABLE, order)
+    released = Release(task_id="exp_0_42", worker_id=order.worker_id, attempt=1)
+    delivery.settle(released, DirectoryUnavailable(), order)
+    assert delivery.of(order.worker_id) == [failed, released]
+    assert not (place.root / "out").exists()
+
+
+def test_adopted_only_from_dead_workers_of_this_host_and_queue(place: Place) -> None:
+    order, report = finished(place)
+    holder = names.take(place.home.workers, "cpu")
+    assert holder.text == order.worker_id
+    assert Delivery(place).adopt() == 0
+    assert Delivery(place).adopt([holder.text]) == 1
+    holder.release()
+    delivery = Delivery(place)
+    assert delivery.adopt() == 1
+    assert delivery.of(order.worker_id) == [report]
+
+
+def test_adopts_what_was_saved_in_home_and_state(place: Place, tmp_path: Path) -> None:
+    order, report = finished(place)
+    Delivery(place).settle(report, Ack(), order)
+    unsubmitted.write(place.home.unsubmitted, report, place.queue)
+    state = tmp_path / "state" / "sqlqueue" / "unsubmitted"
+    unsubmitted.write(state / place.queue, report, place.queue)
+    unsubmitted.write(state / "another", report, "another")
+    assert Delivery(place).adopt() == 2
+
+
+def test_half_an_outcome_is_no_outcome(place: Place) -> None:
+    order, _ = finished(place)
+    path = Path(order.folder) / outcome.FILE
+    whole = path.read_bytes()
+    for cut in range(0, len(whole) - 1, 37):
+        path.write_bytes(whole[:cut])
+        assert outcome.read(path.parent) is None
+    path.write_bytes(whole)
+    assert outcome.read(path.parent) is not None
+
+
+class CountingDisk(Disk):
+    """Real calls; the N-th of them fails."""
+
+    def __init__(self, fails_at: int) -> None:
+        self.left = fails_at
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise OSError("the disk fails here")
+
+    def append(self, fd: int, data: bytes) -> None:
+        self._step()
+        super().append(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        self._step()
+        super().fsync(fd)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._step()
+        super().replace(source, target)
+
+
+def test_an_outcome_is_old_or_new_at_every_disk_call(place: Place) -> None:
+    order = places.shared(place.home).order(task(), "w", devices.CPU)
+    outcome.write(order, Ending("FAILED", error="old"))
+    for call in range(1, 4):
+        with pytest.raises(OSError, match="fails here"):
+            outcome.write(order, Ending("FAILED", error="new"), CountingDisk(call))
+        found = outcome.read(Path(order.folder))
+        assert found is not None
+        assert found[1].error == "old"
+
+
+# --- elsewhere ------------------------------------------------------------------------
+
+
+def test_without_a_shared_home_everything_lies_in_the_state_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    place = places.remote("node7:7433", "secret.fingerprint")
+    assert place.root == tmp_path
+    assert place.home.path == tmp_path / "state" / "sqlqueue" / "remote" / "node7_7433"
+    assert place.home.attempts.is_dir()
+    assert all(
+        folder.is_relative_to(tmp_path / "state") for folder in place.unsubmitted_folders("out")
+    )
+    assert places.remote("node7:7433", None).queue == place.queue
+
+
+def test_host_names_fit() -> None:
+    assert names.host() == socket.gethostname()[: names.MAX_HOST_CHARACTERS]
