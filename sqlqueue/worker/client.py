@@ -103,8 +103,6 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- one method per request -------------------------------------------------------
-
     def request_task(
         self, message: protocol.RequestTask
     ) -> protocol.TaskReply | protocol.TasksReply | protocol.NoTask:
@@ -138,8 +136,6 @@ class Client:
             return reply
         raise _unexpected(reply)
 
-    # --- the connection ---------------------------------------------------------------
-
     def _dial(self) -> Wire:
         if self._home is not None:
             return dial_home(self._home, self._timeout_seconds)
@@ -163,15 +159,23 @@ class Client:
 
     def _exchange(self, questions: Sequence[_Question]) -> None:
         """Sends ahead as far as cannot block, and reads the answers in order."""
-        assert self._wire is not None
         ahead: deque[_Question] = deque()
         for each in questions:
             while ahead and not _has_room(ahead, each):
                 self._read_answer(ahead)
-            self._wire.send(each.data, self._timeout_seconds)
+            self._send(each, ahead)
             ahead.append(each)
         while ahead:
             self._read_answer(ahead)
+
+    def _send(self, question: _Question, ahead: deque[_Question]) -> None:
+        assert self._wire is not None
+        try:
+            self._wire.send(question.data, self._timeout_seconds)
+        except ConnectionError:
+            while ahead:  # what was answered before the connection broke counts
+                self._read_answer(ahead)
+            raise
 
     def _read_answer(self, ahead: deque[_Question]) -> None:
         assert self._wire is not None

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from sqlqueue import protocol
 from sqlqueue.errors import (
+    HomeError,
     ManagerUnreachable,
     NotAuthorised,
     ProtocolError,
@@ -158,7 +159,10 @@ def dial_remote(where: Remote, seconds: float) -> Wire:
 
 def dial_home(home: Home, seconds: float) -> Wire:
     """Connects to the manager that `manager.json` in the home names, read afresh."""
-    found = home.manager()
+    try:
+        found = home.manager()
+    except OSError as error:
+        raise HomeError(f"{home.manager_file}: cannot be read: {error.strerror}") from None
     if found is None:
         raise ManagerUnreachable(
             f"no manager runs for {home.path} (no manager.json in it); start `sqlqueue serve`"
@@ -179,8 +183,8 @@ def _ways(home: Home, found: dict[str, Any]) -> list[tuple[str, Way]]:
     if path and found.get("hostname", socket.gethostname()) == socket.gethostname():
         target = home.path / str(path)
         ways.append((str(target), lambda seconds: dial_unix(target, seconds)))
-    if host and port:
-        ways.append((f"{host}:{port}", lambda s: _of_home(home, str(host), int(port)).dial(s)))
+    if isinstance(host, str) and isinstance(port, int):
+        ways.append((f"{host}:{port}", lambda seconds: _of_home(home, host, port).dial(seconds)))
     return ways
 
 
