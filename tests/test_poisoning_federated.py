@@ -129,7 +129,7 @@ def length_of_step(settings: Settings) -> float:
     images = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     local._step(model, optimizer, images, torch.arange(32) % 10, settings.max_grad_norm)
-    return (weights_of(model) - before).norm().item()
+    return float((weights_of(model) - before).norm())
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

@@ -18,7 +18,11 @@ from datasets_on_disk import WRITERS, write_mnist
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.experiments.poisoning.declaration import DECLARATION
-from sqlqueue.experiments.poisoning.training import CHECKPOINT, run
+from sqlqueue.experiments.poisoning.local import train
+from sqlqueue.experiments.poisoning.models import set_weights, weights_of
+from sqlqueue.experiments.poisoning.settings import complete
+from sqlqueue.experiments.poisoning.streams import Purpose, stream
+from sqlqueue.experiments.poisoning.training import CHECKPOINT, _prepare, run
 from sqlqueue.experiments.run import Run
 
 METRICS = [
@@ -26,8 +30,8 @@ METRICS = [
     "mean_val_acc", "std_val_acc", "mean_val_loss", "std_val_loss",
     "num_parameters", "best_epoch", "seconds", "device",
 ]  # fmt: skip
-SMALL = {"width_factor": 1, "global_rounds": 3}
-DIVERGING = {"lr": 1e30, "global_rounds": 3}
+SMALL: dict[str, Any] = {"width_factor": 1, "global_rounds": 3}
+DIVERGING: dict[str, Any] = {"lr": 1e30, "global_rounds": 3}
 
 
 class Cells:
@@ -92,7 +96,12 @@ def test_flipped_labels_of_most_clients_turn_the_model_over(cell: Cells) -> None
 
 
 def test_the_median_withstands_what_fedavg_does_not(cell: Cells) -> None:
-    attack = {"model_type": "lr", "poison_ratio": 0.3, "global_rounds": 10, "max_grad_norm": None}
+    attack: dict[str, Any] = {
+        "model_type": "lr",
+        "poison_ratio": 0.3,
+        "global_rounds": 10,
+        "max_grad_norm": None,
+    }
     mean, median = (cell(**attack, aggregator=each) for each in ("fedavg", "median"))
     assert median["mean_test_acc"] > mean["mean_test_acc"]
 
@@ -104,7 +113,7 @@ def test_label_skew_serves_clients_unequally(cell: Cells) -> None:
 
 
 def test_poisoning_last_is_not_poisoning_first(cell: Cells) -> None:
-    attack = {"model_type": "lr", "poison_ratio": 0.4, "validation_split": 0.0}
+    attack: dict[str, Any] = {"model_type": "lr", "poison_ratio": 0.4, "validation_split": 0.0}
     found = {
         each: cell(**attack, data_ordering=each)["mean_test_loss"]
         for each in ("shuffle", "good_bad", "bad_good")
@@ -130,7 +139,12 @@ def test_every_dataset_trains_with_both_models(
 
 
 def test_the_same_seed_gives_the_same_result(cell: Cells) -> None:
-    poisoned = {**SMALL, "poison_ratio": 0.3, "poison_type": "random_noise", "alpha": 0.5}
+    poisoned: dict[str, Any] = {
+        **SMALL,
+        "poison_ratio": 0.3,
+        "poison_type": "random_noise",
+        "alpha": 0.5,
+    }
     first = cell(**poisoned, seed=1)
     cell(**SMALL, seed=2, dataset="digits", model_type="lr")
     assert same(cell(**poisoned, seed=1), first)
@@ -148,12 +162,31 @@ def test_another_process_with_other_threads_gives_the_same_result(
         "handle = Run(Path(sys.argv[1]), 'cpu', 5, lambda *said: None, lambda: False)\n"
         "print(json.dumps(run(json.loads(sys.argv[2]), handle)))\n"
     )
-    parameters = {"global_rounds": 2, "batch_size": 128, "seed": 5}
+    parameters: dict[str, Any] = {"global_rounds": 2, "batch_size": 128, "seed": 5}
     command = [sys.executable, "-c", program, str(tmp_path / "other"), json.dumps(parameters)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     theirs = json.loads(done.stdout.splitlines()[-1])
     del theirs["seconds"]
     assert same(cell(**parameters), theirs)
+
+
+def test_each_client_starts_from_the_global_weights_and_shuffles_anew_in_each_round(
+    tmp_path: Path,
+) -> None:
+    settings = complete({**SMALL, "model_type": "lr", "num_clients": 3})
+    handle = Run(tmp_path, "cpu", None, lambda *_: None, lambda: False)
+    federation = _prepare(settings, torch.device("cpu"), handle)
+    start = weights_of(federation.model)
+
+    def updates(number: int) -> list[list[float]]:
+        return [weights.tolist() for weights, _ in federation._updates(number, start)]
+
+    clients = federation.population.clients
+    set_weights(federation.model, start)
+    alone = stream(settings.seed, Purpose.ORDER, 1, clients[2].number)
+    train(federation.model, clients[2], federation.dataset, settings, alone)
+    assert weights_of(federation.model).tolist() == updates(1)[2]
+    assert all(one != two for one, two in zip(updates(1), updates(2), strict=True))
 
 
 def test_how_data_is_held_changes_nothing(cell: Cells) -> None:
@@ -195,7 +228,7 @@ def test_a_model_that_says_nan_is_never_right(cell: Cells) -> None:
 
 # --- the best round -------------------------------------------------------------------
 
-OVERFITTING = {
+OVERFITTING: dict[str, Any] = {
     "model_type": "lr", "lr": 0.5, "max_grad_norm": None, "poison_ratio": 0.4,
     "global_rounds": 15, "data_ordering": "good_bad",
 }  # fmt: skip
@@ -209,7 +242,7 @@ def test_the_weights_of_the_best_round_are_the_result(cell: Cells) -> None:
     assert best == losses.index(min(losses)) + 1
     assert best < 15, "this cell is meant to get worse"
     assert whole["mean_val_loss"] == min(losses)
-    shorter = {**OVERFITTING, "data_ordering": "shuffle", "global_rounds": best}
+    shorter: dict[str, Any] = {**OVERFITTING, "data_ordering": "shuffle", "global_rounds": best}
     assert same(cell(**shorter), whole)
 
 
@@ -243,7 +276,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_result(
     cell: Cells, asked: int, tmp_path: Path
 ) -> None:
     """Ten clients a round, each of which asks: stopped at the start, between and within."""
-    parameters = {**SMALL, "early_stopping_patience": 5, "poison_ratio": 0.2}
+    parameters: dict[str, Any] = {**SMALL, "early_stopping_patience": 5, "poison_ratio": 0.2}
     whole = Cells(tmp_path / "whole")(**parameters)
     with pytest.raises(KeyboardInterrupt):
         cell(stop_at(asked), **parameters)
@@ -316,8 +349,9 @@ SENSIBLE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("parameters", SENSIBLE)
 def test_what_is_unusual_runs(cell: Cells, parameters: dict[str, Any]) -> None:
-    small = {"width_factor": 1, "global_rounds": 2, "model_type": "lr"}
-    assert math.isfinite(cell(**{**small, **parameters})["mean_test_loss"])
+    small: dict[str, Any] = {"width_factor": 1, "global_rounds": 2, "model_type": "lr"}
+    metrics = cell(**{**small, **parameters})
+    assert all(math.isfinite(metrics[name]) for name in METRICS if name[:4] in ("mean", "std_"))
 
 
 def test_wrong_data_are_refused_by_file(cell: Cells, tmp_path: Path) -> None:
@@ -330,13 +364,10 @@ def test_wrong_data_are_refused_by_file(cell: Cells, tmp_path: Path) -> None:
 # --- the declaration ------------------------------------------------------------------
 
 
-def complete(**parameters: Any) -> dict[str, Any]:
-    return {each.name: each.default for each in DECLARATION.parameters} | parameters
-
-
 def cost(**parameters: Any) -> float:
     assert DECLARATION.cost is not None
-    return DECLARATION.cost(complete(**parameters))
+    defaults = {each.name: each.default for each in DECLARATION.parameters}
+    return DECLARATION.cost({**defaults, **parameters})
 
 
 def test_defaults_keep_to_what_is_declared() -> None:

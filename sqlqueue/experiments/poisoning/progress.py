@@ -25,7 +25,7 @@ class BestRound:
     weights: Tensor | None = None
 
     def consider(self, round_number: int, loss: float | None, weights: Tensor) -> None:
-        if loss is None or (math.isfinite(loss) and loss < self.loss - self.min_delta):
+        if loss is None or loss < self.loss - self.min_delta:  # neither nan nor inf ever is
             self.loss = math.inf if loss is None else loss
             self.round, self.weights, self.waited = round_number, weights, 0
         else:
