@@ -1,0 +1,90 @@
+"""Workers where not everything is at hand: another machine, a directory that went away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from worker_queue import SECONDS, Queue
+
+from sqlqueue.home import Home
+from support import Cli, ManagerProcess, wait_until
+
+
+@pytest.fixture
+def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
+    made = Queue(home, cli, manager_process)
+    yield made
+    made.end()
+
+
+def remote_worker(queue: Queue, folder: Path) -> list[str]:
+    """The arguments of a worker that shares no home with the manager."""
+    folder.mkdir()
+    shutil.copy(queue.root / "experiments_for_tests.py", folder)
+    found = queue.home.manager()
+    assert found is not None
+    return ["work", "--cpu", "--manager", f"127.0.0.1:{found['port']}"]
+
+
+def test_a_worker_elsewhere(queue: Queue, tmp_path: Path) -> None:
+    queue.init("surroundings", [1])
+    queue.manager.start("--host", "127.0.0.1", "--port", "0")
+    folder = tmp_path / "elsewhere"
+    elsewhere = Cli(folder, queue.cli.environment)
+    token = queue.cli.ok("token").strip().removeprefix("export ").removeprefix("SQLQUEUE_TOKEN=")
+    done = elsewhere(*remote_worker(queue, folder), SQLQUEUE_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    [row] = queue.rows()
+    assert row["cwd"] == str(folder)
+    assert sorted(each.name for each in folder.iterdir() if each.name != "__pycache__") == [
+        "experiments_for_tests.py"
+    ]
+
+
+def test_a_worker_elsewhere_keeps_its_result_while_the_manager_is_away(
+    queue: Queue, tmp_path: Path
+) -> None:
+    queue.init("wait_for_file", [1])
+    queue.manager.start("--host", "127.0.0.1", "--port", "0")
+    found = queue.home.manager()
+    assert found is not None
+    folder = tmp_path / "elsewhere"
+    arguments = remote_worker(queue, folder)
+    token = queue.cli.ok("token").strip().removeprefix("export ").removeprefix("SQLQUEUE_TOKEN=")
+    elsewhere = Cli(folder, queue.cli.environment)
+    process = elsewhere.start(*arguments, output=queue.output, SQLQUEUE_TOKEN=token)
+    queue.workers.append(process)
+    wait_until((folder / "started-1").exists, SECONDS, queue.said)
+    queue.manager.kill()
+    (folder / "go").touch()
+    queue.says("Saved locally (manager unreachable)")
+    state = tmp_path / "state" / "sqlqueue" / "remote"
+    assert len(list(state.glob("*/unsubmitted/exp_0_1-1.json"))) == 1
+    assert not (folder / "results").exists()
+    queue.manager.start("--host", "127.0.0.1", "--port", str(found["port"]))
+    assert process.wait(SECONDS) == 0
+    assert len(queue.rows()) == 1
+    assert list(state.glob("*/unsubmitted/*.json")) == []
+
+
+def test_a_directory_that_cannot_be_written_for_a_while(queue: Queue) -> None:
+    queue.init("wait_for_file", [1])
+    queue.manager.start()
+    process = queue.worker("cpu=True, lease_seconds=2.0")
+    queue.started()
+    results, aside = queue.root / "results", queue.root / "aside"
+    results.rename(aside)
+    results.write_text("in the way")
+    queue.go()
+    queue.says("Saved locally")
+    kept = queue.home.unsubmitted / "exp_0_1-1.json"
+    assert kept.exists()
+    results.unlink()
+    aside.rename(results)
+    assert process.wait(SECONDS) == 0
+    assert len(queue.rows()) == 1
+    assert not kept.exists()
+    assert queue.attempts() == [("exp_0_1", 1, "COMPLETED")]
