@@ -8,7 +8,6 @@ command; exit statuses are those of `shell.py`.  What is not here: the options
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,12 @@ import typer
 
 from sqlqueue import options, shell
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from sqlqueue.frugal import command_of
 from sqlqueue.home import Home, find
 
 HELP_COLUMNS: Final = 100
+DEBUG, INFO, WARNING = 10, 20, 30
+"""As `logging` numbers them; importing it takes long, and Python shows warnings without."""
 
 app = typer.Typer(
     name="sqlqueue",
@@ -59,7 +61,10 @@ def group(
 def _queue(context: typer.Context, home: Path | None, verbose: bool, level: int) -> Home:
     """The home that is meant; logs from `level` on, everything with `--verbose`."""
     shared: Shared = context.obj
-    shell.log_to_stderr(logging.DEBUG if verbose or shared.verbose else level)
+    if verbose or shared.verbose or level < WARNING:
+        from sqlqueue.logs import to_stderr
+
+        to_stderr(DEBUG if verbose or shared.verbose else level)
     return find(home or shared.home)
 
 
@@ -80,7 +85,7 @@ def init(
 
     Idempotent: a second run adds nothing.
     """
-    queue = _queue(context, home, verbose, logging.WARNING)
+    queue = _queue(context, home, verbose, WARNING)
     if dry_run:
         _survey(queue, files)
     else:
@@ -119,7 +124,7 @@ def serve(
     verbose: options.Verbose = False,
 ) -> int:
     """Run the manager: it hands out tasks, stores results and writes the CSVs."""
-    queue = _queue(context, home, verbose, logging.INFO)
+    queue = _queue(context, home, verbose, INFO)
     queue.queue_id()
     from sqlqueue.manager import server
 
@@ -142,7 +147,7 @@ def work(
 
     Waits for a manager that is not there yet; exits 0 when all is finished.
     """
-    queue = _queue(context, home, verbose, logging.INFO)
+    queue = _queue(context, home, verbose, INFO)
     from sqlqueue import working
 
     wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu)
@@ -162,7 +167,7 @@ def run(
     Takes all GPUs, else the CPU, and the manager that is there, if one is.  Exits 1 if a
     task failed.
     """
-    queue = _queue(context, home, verbose, logging.WARNING)
+    queue = _queue(context, home, verbose, WARNING)
     phases = _add(queue, files, set_aside)
     from sqlqueue.together import together
 
@@ -179,7 +184,7 @@ def status(
     verbose: options.Verbose = False,
 ) -> int:
     """Show progress, workers, failures and what is left.  Read-only, always."""
-    queue = _queue(context, home, verbose, logging.WARNING)
+    queue = _queue(context, home, verbose, WARNING)
     from sqlqueue import watching
 
     if watch:
@@ -195,7 +200,7 @@ def verify(
     verbose: options.Verbose = False,
 ) -> int:
     """Prove that the database and every CSV agree, row by row.  Exits 1 if they do not."""
-    queue = _queue(context, home, verbose, logging.WARNING)
+    queue = _queue(context, home, verbose, WARNING)
     from sqlqueue import checking
 
     if repair:
@@ -210,7 +215,7 @@ def token(
     verbose: options.Verbose = False,
 ) -> int:
     """Print the token that workers elsewhere need in SQLQUEUE_TOKEN."""
-    queue = _queue(context, home, verbose, logging.WARNING)
+    queue = _queue(context, home, verbose, WARNING)
     queue.queue_id()
     from sqlqueue import keys
 
@@ -222,7 +227,8 @@ def token(
 def typed() -> int:
     """The command that was typed, to its exit status."""
     arguments = sys.argv[1:] or ["--help"]
-    found: Any = app(args=arguments, prog_name="sqlqueue", standalone_mode=False)
+    command = command_of(app)
+    found: Any = command(args=arguments, prog_name="sqlqueue", standalone_mode=False)
     if found == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     return int(found or EXIT_DONE)

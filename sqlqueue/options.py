@@ -60,7 +60,7 @@ def _flag(name: str, text: str, *more: str) -> Any:
     return typer.Option(name, *more, help=f"{text}  [default: off]", show_default=False)
 
 
-def _value(name: str, kind: str, text: str, default: str, parser: Parse | None = None) -> Any:
+def _value(name: str, kind: str, text: str, default: str, parser: Parse = str) -> Any:
     """An option that takes a value; its default is said in words."""
     shown = f"{text}  [default: {default}]"
     return typer.Option(name, metavar=kind, help=shown, show_default=False, parser=parser)
@@ -68,12 +68,12 @@ def _value(name: str, kind: str, text: str, default: str, parser: Parse | None =
 
 HomeDir = Annotated[
     Path | None,
-    _value("--home", "DIR", "The folder of the queue.", f"${VARIABLE}, else {NAME} here"),
+    _value("--home", "DIR", "The folder of the queue.", f"${VARIABLE}, else {NAME} here", Path),
 ]
 Verbose = Annotated[bool, _flag("--verbose", "Log more.", "-v")]
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILES...", help="Sweep files (YAML).", show_default=False),
+    typer.Argument(metavar="FILES...", help="Sweep files (YAML).", show_default=False, parser=Path),
 ]
 SetAside = Annotated[
     bool,

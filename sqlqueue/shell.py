@@ -9,7 +9,6 @@ file; what nobody expected gets a short line and the way to the traceback
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from sqlqueue.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
+    Interrupted,
     QueueError,
     SweepError,
 )
@@ -65,8 +65,11 @@ def _complained(error: BaseException) -> int:
         case SystemExit():
             return error.code if isinstance(error.code, int) else EXIT_DONE
         case KeyboardInterrupt():
-            complain("interrupted")
+            notice("interrupted")
             return EXIT_INTERRUPTED
+        case Interrupted():
+            notice(error.message)
+            return error.exit_status
         case SweepError():
             _complain_of_each(error.message.splitlines())
             return error.exit_status
@@ -153,22 +156,3 @@ def _unread() -> int:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     return EXIT_FAILED
-
-
-class Lines(logging.Formatter):
-    """Log lines for a person: the time, the level where it matters, the message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}{super().format(record)}"
-
-
-def log_to_stderr(level: int) -> None:
-    """Sends the log of sqlqueue's own parts to standard error."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(Lines())
-    logging.raiseExceptions = False
-    root = logging.getLogger("sqlqueue")
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    root.propagate = False

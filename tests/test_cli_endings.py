@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlqueue import errors, interrupts, shell
+from sqlqueue import errors, interrupts, logs, shell
 from sqlqueue.sweep_files import MAX_FILE_BYTES, read_files
 from support import Cli, sqlqueue_command
 
@@ -30,14 +30,14 @@ def raising(error: BaseException) -> Callable[[], int]:
         (errors.UsageError("x.yaml:3: no"), 2, "error: x.yaml:3: no\n"),
         (errors.QueueError("no"), 1, "error: no\n"),
         (errors.ManagerUnreachable(), 1, "error: No manager answers.\n"),
-        (errors.Interrupted("stopped"), 130, "error: stopped\n"),
+        (errors.Interrupted("stopped"), 130, "stopped\n"),
         (errors.SweepError("a:1: b\nc:2: d"), 2, "error: a:1: b\nerror: c:2: d\n2 problems in"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/queue.db"), 1,
          "error: /x/queue.db: no space left on device; the disk is full: make room"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1,
          "error: /x: permission denied; this user may not do that"),
         (OSError("odd"), 1, "error: odd\n"),
-        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
         (MemoryError(), 1, "error: out of memory\n"),
         (ValueError("boom"), 1, "error: ValueError: boom\nthis is a fault in sqlqueue; set"),
         (AssertionError(), 1, "error: AssertionError:\n"),
@@ -68,7 +68,7 @@ def test_a_status_passes() -> None:
 
 def test_log_lines_say_the_level_only_where_it_matters() -> None:
     def line(level: int) -> str:
-        return shell.Lines().format(logging.LogRecord("sqlqueue", level, "", 0, "m", None, None))
+        return logs.Lines().format(logging.LogRecord("sqlqueue", level, "", 0, "m", None, None))
 
     assert line(logging.INFO).split(" ", 1)[1] == "m"
     assert line(logging.WARNING).split(" ", 1)[1] == "warning: m"
