@@ -323,6 +323,10 @@ SENSELESS: list[tuple[dict[str, Any], str]] = [
     ({"poison_ratio": 0.3, "poison_label": 1}, "target_class: .* needs it beside poison_label"),
     ({"poison_ratio": 0.3, "target_class": 10, "poison_label": 1}, "target_class: 10 is no class"),
     ({"poison_ratio": 0.3, "target_class": 1, "poison_label": 1}, "is target_class itself"),
+    ({"optimizer": "lbfgs"}, "optimizer: found .*lbfgs.* expected one of sgd, adam, adamw"),
+    ({"poison_ratio": 1.5}, "poison_ratio: .* from 0"),
+    ({"depth": None}, "depth: "),
+    ({"validation_split": math.nan}, "validation_split: "),
     ({"widht_factor": 1}, "no parameter 'widht_factor'"),
 ]
 

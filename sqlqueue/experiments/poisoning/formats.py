@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import pickle
 import struct
 import zlib
@@ -45,7 +46,7 @@ def read_idx(path: Path, dimensions: int) -> Bytes:
     if len(content) < head_bytes or content[:4] != bytes((0, 0, _UNSIGNED_BYTES, dimensions)):
         raise _damaged(path, f"not an IDX file of bytes in {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", content[4:head_bytes])
-    expected = head_bytes + int(np.prod(shape, dtype=np.uint64))
+    expected = head_bytes + math.prod(shape)
     if len(content) != expected:
         raise _damaged(path, f"{len(content)} bytes where its head promises {expected}")
     return np.frombuffer(content, dtype=np.uint8, offset=head_bytes).reshape(shape).copy()

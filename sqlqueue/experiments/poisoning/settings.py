@@ -1,7 +1,7 @@
 """A cell's parameters as typed values, and the combinations that make no sense.
 
-The declaration has checked each value by itself (type, choices, bounds); here stands what
-can only be said of several together.  Every refusal names the keys and the cure.
+Each value by itself is held to the declaration; what is said here is what can only be said
+of several together.  Every refusal names the keys and the cure.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.experiments.poisoning.declaration import DECLARATION
+from sqlqueue.plan.values import Mismatch, bring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +77,21 @@ def complete(parameters: Mapping[str, Any]) -> Settings:
     unknown = [name for name in parameters if DECLARATION.parameter(name) is None]
     if unknown:
         raise ExperimentError(f"poisoning has no parameter {', '.join(map(repr, unknown))}")
-    defaults = {each.name: each.default for each in DECLARATION.parameters}
-    settings = Settings(**{**defaults, **parameters})
+    values = {each.name: parameters.get(each.name, each.default) for each in DECLARATION.parameters}
+    settings = Settings(**{name: _checked(name, value) for name, value in values.items()})
     _check_rounds(settings)
     _check_validation(settings)
     return settings
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Once more what a sweep file was held to: cells can come from elsewhere."""
+    parameter = DECLARATION.parameter(name)
+    assert parameter is not None
+    try:
+        return bring(parameter, value)
+    except Mismatch as error:
+        raise ExperimentError(f"{name}: {error}") from None
 
 
 def _check_rounds(settings: Settings) -> None:
