@@ -41,8 +41,10 @@ class Axis:
 
 def axis(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Axis:
     """The axis without the rows that say again what an earlier one said."""
-    distinct = {tuple(map(canonical, row)): row for row in reversed(list(rows))}
-    return Axis(tuple(names), tuple(reversed(distinct.values())))
+    distinct: dict[tuple[str, ...], tuple[Any, ...]] = {}
+    for row in rows:
+        distinct.setdefault(tuple(map(canonical, row)), row)
+    return Axis(tuple(names), tuple(distinct.values()))
 
 
 @dataclass(frozen=True, slots=True)
