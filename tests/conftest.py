@@ -2,8 +2,8 @@
 
 `home` is an empty created home, `cli` runs commands in the folder that holds it, `manager`
 is a running one, `manager_process` one that the test starts itself, `small_queue` a `cli`
-whose queue has two tasks.  The folder is always `tmp_path`, and the home
-`tmp_path/.sqlqueue`, so they fit together.
+whose queue has two tasks, `study` a folder to write sweep files in and to work on.  The
+folder is always `tmp_path`, and the home `tmp_path/.sqlqueue`, so they fit together.
 What is not here: helpers (`support.py`), and anything that stands in for a real part.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from acceptance import Study
 
 from sqlqueue.home import NAME, Home
 from support import Cli, ManagerProcess, environment, texts
@@ -103,3 +104,12 @@ def small_queue(cli: Cli, tmp_path: Path) -> Cli:
     (tmp_path / "small.py").write_text(SMALL_EXPERIMENT)
     cli.ok("init", "small.yaml")
     return cli
+
+
+@pytest.fixture
+def study(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Study]:
+    """A folder with experiments to write sweep files for; no manager runs yet."""
+    assert home.root == cli.root
+    made = Study(cli, manager_process)
+    yield made
+    made.end()
