@@ -89,6 +89,7 @@ class Home:
 
     def create(self, disk: Disk | None = None) -> str:
         """Makes the home if it is not there; returns the queue's id.  Idempotent."""
+        disk = disk or Disk()
         try:
             self.path.mkdir(mode=0o700, parents=False, exist_ok=True)
         except FileNotFoundError:
@@ -98,10 +99,11 @@ class Home:
         for folder in (self.logs, self.attempts, self.checkpoints, self.salvage,
                        self.unsubmitted, self.workers):  # fmt: skip
             folder.mkdir(mode=0o700, exist_ok=True)
+        disk.fsync_dir(self.root)
         if not self.identity_file.exists():
             identity = {"format": 1, "queue": uuid.uuid4().hex}
             data = (json.dumps(identity) + "\n").encode()
-            (disk or Disk()).write_beside(self.identity_file, data, 0o600)
+            disk.write_beside(self.identity_file, data, 0o600)
         return self.queue_id()
 
     def queue_id(self) -> str:

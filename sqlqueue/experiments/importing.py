@@ -67,11 +67,19 @@ def _loaded_from(root: Path) -> set[str]:
 
 def _is_from(module: ModuleType, root: Path) -> bool:
     """Whether a module's file, or its folder, lies in the root and is not installed there."""
-    places = [getattr(module, "__file__", None), *list(getattr(module, "__path__", []))[:1]]
+    places = [getattr(module, "__file__", None), *_folders(module)]
     place = next((each for each in places if isinstance(each, str)), None)
     if place is None or any(each in Path(place).parts for each in _INSTALLED):
         return False
     return Path(place).is_relative_to(root)
+
+
+def _folders(module: ModuleType) -> list[object]:
+    """The folders of a package; some modules make up attributes, `__path__` among them."""
+    try:
+        return list(getattr(module, "__path__", []))
+    except TypeError:
+        return []
 
 
 def import_module(name: str, root: Path) -> ModuleType:

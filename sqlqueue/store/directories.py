@@ -136,12 +136,11 @@ def _check(folder: Path, queue_id: str, set_aside: bool) -> None:
 
 def _make(disk: Disk, folder: Path, queue_id: str) -> Path | None:
     """Makes and marks the directory, which also shows that it can be written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(disk, folder)
     file, moved = folder / csv_file.NAME, None
     if marker_of(folder) != queue_id:
         data = json.dumps({"format": 1, "queue": queue_id}) + "\n"
         disk.write_beside(folder / csv_file.MARKER, data.encode())
-        disk.fsync_dir(folder.parent)
     elif not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(13, "not writable by this user; change its permissions")
     if os.path.lexists(file):
@@ -149,6 +148,17 @@ def _make(disk: Disk, folder: Path, queue_id: str) -> Path | None:
         disk.set_aside(file, moved)
         disk.fsync_dir(folder)
     return moved
+
+
+def _make_folder(disk: Disk, folder: Path) -> None:
+    """Makes the folder and what leads to it, each durable in the one above."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        disk.fsync_dir(each.parent)
 
 
 def marker_of(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
+from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
 from sqlqueue.home import Home
 
@@ -65,6 +66,7 @@ def open_writer(home: Home) -> Engine:
     engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
     try:
         _migrate(engine, home.database)
+        Disk().fsync_dir(home.path)  # a database that is new has its name there for good
     except BaseException:
         engine.dispose()
         raise
