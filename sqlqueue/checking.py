@@ -6,24 +6,35 @@ is not here: what is compared (`store/audit.py`) and rebuilt (`store/recovery.py
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 from sqlqueue.contact import owner
-from sqlqueue.figures import plural, printable
+from sqlqueue.figures import cut_end, plural, printable
 from sqlqueue.home import Home
 from sqlqueue.protocol import Repair, RepairedReply
 from sqlqueue.shell import notice
 
+LONGEST: Final = 400
+"""Characters of one finding: a row may be long."""
+
 
 def verify(home: Home) -> int:
     """Prints every finding; returns how many there are."""
+    count = 0
+    for finding in _findings(home):
+        count += 1
+        print(finding, flush=True)
+    print(_verdict(count), flush=True)
+    return count
+
+
+def _findings(home: Home) -> Iterator[str]:
     home.queue_id()
     from sqlqueue.store.audit import verify as findings
 
-    count = 0
-    for found in findings(home):
-        count += 1
-        print(printable(f"{found.severity}: {found.where}: {found.message}"), flush=True)
-    print(_verdict(count), flush=True)
-    return count
+    for each in findings(home):
+        yield cut_end(printable(f"{each.severity}: {each.where}: {each.message}"), LONGEST)
 
 
 def _verdict(count: int) -> str:
@@ -33,12 +44,15 @@ def _verdict(count: int) -> str:
 
 
 def repair(home: Home) -> None:
-    """Brings every CSV back to what the database says, and prints what was done."""
-    home.queue_id()
+    """Brings every CSV back to what the database says, and prints what was done.
+
+    With no manager, opening the queue alone repairs what was found before.
+    """
+    found = list(_findings(home))
     with owner(home, notice) as ask:
         reply = ask(Repair())
     actions = reply.actions if isinstance(reply, RepairedReply) else []
-    for action in actions:
-        print(f"repaired: {printable(action)}", flush=True)
-    if not actions:
+    for line in actions or found:
+        print(f"repaired: {printable(line)}", flush=True)
+    if not actions and not found:
         print("Nothing to repair", flush=True)

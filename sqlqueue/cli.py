@@ -21,8 +21,8 @@ from sqlqueue.frugal import command_of
 from sqlqueue.home import Home, find
 
 HELP_COLUMNS: Final = 100
-DEBUG, INFO, WARNING = 10, 20, 30
-"""As `logging` numbers them; importing it takes long, and Python shows warnings without."""
+DEBUG, INFO, WARNING, NOTHING = 10, 20, 30, 100
+"""As `logging` numbers them: importing it takes long."""
 
 app = typer.Typer(
     name="sqlqueue",
@@ -61,10 +61,11 @@ def group(
 def _queue(context: typer.Context, home: Path | None, verbose: bool, level: int) -> Home:
     """The home that is meant; logs from `level` on, everything with `--verbose`."""
     shared: Shared = context.obj
-    if verbose or shared.verbose or level < WARNING:
+    level = DEBUG if verbose or shared.verbose else level
+    if level < NOTHING:
         from sqlqueue.logs import to_stderr
 
-        to_stderr(DEBUG if verbose or shared.verbose else level)
+        to_stderr(level)
     return find(home or shared.home)
 
 
@@ -184,7 +185,7 @@ def status(
     verbose: options.Verbose = False,
 ) -> int:
     """Show progress, workers, failures and what is left.  Read-only, always."""
-    queue = _queue(context, home, verbose, WARNING)
+    queue = _queue(context, home, verbose, NOTHING)
     from sqlqueue import watching
 
     if watch:
