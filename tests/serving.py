@@ -27,11 +27,15 @@ from sqlqueue.manager.server import Options, Server, _new_loop
 from sqlqueue.manager.writer import Job
 from support import connect, wait_until
 
-QUICK = replace(
-    DEFAULT, patience_seconds=0.005, tick_seconds=0.02, goodbye_seconds=2.0, linger_seconds=2.0
-)
 SECONDS = 10.0
-
+QUICK = replace(
+    DEFAULT,
+    patience_seconds=0.005,
+    tick_seconds=0.02,
+    goodbye_seconds=SECONDS,
+    linger_seconds=2.0,
+    tls_close_seconds=0.05,
+)
 Handler = Callable[[protocol.Request], protocol.Reply]
 
 
@@ -164,8 +168,8 @@ class Running:
 
     def wait(self) -> int | None:
         """The exit status, once it has ended."""
-        self._thread.join(SECONDS)
-        assert not self._thread.is_alive(), "the server did not stop"
+        self._thread.join(SECONDS / 2)
+        assert not self._thread.is_alive(), "the server did not stop soon"
         if self.error:
             raise self.error
         return self.status

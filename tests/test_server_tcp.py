@@ -251,3 +251,11 @@ def test_an_address_that_cannot_be_is_a_usage_error(host: str | None, port: int,
         listen.bind_tcp(host, port, 1)
     assert says in caught.value.message
     assert "--port" in caught.value.message
+
+
+def test_idle_clients_do_not_keep_it_from_stopping(running: Running) -> None:
+    with running.tcp() as idle, running.tcp() as stranger, running.plain_tcp():
+        assert ask(idle, hello(running.keys.worker))["type"] == "welcome"
+        assert running.stop() == 0
+        assert at_end(idle)
+        assert at_end(stranger)

@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
         if self.role is None:
             self._later("hello", self._limits.hello_seconds, self._silent)
         self._desk.opened(self)
+        self.pump()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None

@@ -66,6 +66,8 @@ class Desk:
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
+        if not self._patient:
+            connection.stop_taking()
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -174,10 +176,13 @@ class Desk:
             self._generation = now
             self._news += 1
 
-    def stop_waiting(self) -> None:
-        """Answers all who wait, and from now on nobody waits."""
+    def stop_taking(self) -> None:
+        """Answers all who wait, and takes no further request from anybody."""
         self._patient = False
         self._end_waiting()
+        for connection in tuple(self.connections):
+            connection.stop_taking()
+            connection.pump()
 
     def _end_waiting(self) -> None:
         for question in self._room.call(len(self._room)):

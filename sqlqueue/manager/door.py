@@ -9,11 +9,11 @@ itself (`server.py`), sockets being made (`listen.py`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
 import struct
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlqueue.manager.connection import Connection, Desk
@@ -40,18 +40,23 @@ class Door:
         self._tls = tls
         self._places = asyncio.Semaphore(limits.strangers)
         self._strangers: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
+        self._admissions: set[asyncio.Task[None]] = set()
         self._full = False
 
     def open(self) -> None:
         """Begins to accept."""
-        self._run(self._accept_all())
+        self._accepting = asyncio.get_running_loop().create_task(self._accept_all())
 
     async def close(self) -> None:
-        """Accepts no more, and lets those go who are still in their handshake."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Accepts no more.  Handshakes are cut off; a local admission takes no time."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+        for admission in self._admissions:
+            if self._tls is not None:
+                admission.cancel()
+        await asyncio.gather(*self._admissions, return_exceptions=True)
         self._bound.close()
 
     def no_stranger(self, connection: Connection) -> None:
@@ -68,9 +73,9 @@ class Door:
                 self._places.release()
             elif self._tls is None:
                 self._places.release()
-                self._run(self._admit_local(connected))
+                self._begin(self._admit_local(connected))
             else:
-                self._run(self._admit_stranger(connected))
+                self._begin(self._admit_stranger(connected))
 
     async def _accept(self) -> socket.socket | None:
         try:
@@ -94,8 +99,10 @@ class Door:
             connected.close()
             return
         connection = Connection(self._desk, "owner", self._limits, f"pid {pid}")
-        with contextlib.suppress(OSError):
+        try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, connected)
+        except OSError:
+            connected.close()
 
     async def _admit_stranger(self, connected: socket.socket) -> None:
         peer = _name(connected)
@@ -108,16 +115,17 @@ class Door:
                 connected,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._limits.hello_seconds,
+                ssl_shutdown_timeout=self._limits.tls_close_seconds,
             )
         except (OSError, asyncio.CancelledError) as error:
             log.info("%s: no TLS connection: %s", peer, error or "cut off")
             connected.close()
             self.no_stranger(connection)
 
-    def _run(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, admission: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(admission)
+        self._admissions.add(task)
+        task.add_done_callback(self._admissions.discard)
 
 
 def _credentials(connected: socket.socket) -> tuple[int, int]:

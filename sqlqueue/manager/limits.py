@@ -36,6 +36,8 @@ class Limits:
     """How long a connection that is given up may take to read why."""
     patience_seconds: float = 0.02
     """Silence after which an object without a line end is tried, longer for long ones."""
+    tls_close_seconds: float = 1.0
+    """How long TLS waits for the other side to agree that a connection ends."""
     tick_seconds: float = 1.0
     goodbye_seconds: float = 5.0
     """How long clients have to read their last answers and to hang up."""

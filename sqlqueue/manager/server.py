@@ -202,10 +202,7 @@ class Server:
             await door.close()
         if self._unix is not None:
             self._unix.remove()
-        self._desk.stop_waiting()
-        for connection in tuple(self._desk.connections):
-            connection.stop_taking()
-            connection.pump()
+        self._desk.stop_taking()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.stop)
         await self._desk.finish()
         self._look()
