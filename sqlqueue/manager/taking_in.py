@@ -16,6 +16,7 @@ from sqlqueue import protocol
 from sqlqueue.errors import IllegalMove, UnknownTask
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.plan.headline import headline
 from sqlqueue.plan.rows import apart_from, flatten
 from sqlqueue.protocol import Ack, Reply
 from sqlqueue.store import queue, reading
@@ -194,7 +195,6 @@ def _log_renamed(task: TaskRow, name: str) -> None:
 
 
 def log_failed(task: TaskRow, attempt: Attempt, outcome: Outcome, state: State, error: str) -> None:
-    last = (error.strip().splitlines() or [""])[-1]
     then = "it runs again" if state is State.PENDING else f"it is {state} now"
     log.warning(
         "Task %s attempt %d on %s: %s: %s; %s",
@@ -202,6 +202,6 @@ def log_failed(task: TaskRow, attempt: Attempt, outcome: Outcome, state: State, 
         attempt.number,
         attempt.worker_id,
         outcome,
-        last,
+        headline(error),
         then,
     )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
+from sqlqueue.plan.headline import headline
 from sqlqueue.store import engine, records
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
@@ -160,7 +161,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _failures(connection: Connection) -> list[dict[str, Any]]:
-    """Failed tasks by the last line of what their last attempt said, the most frequent first."""
+    """Failed tasks by the headline of what their last attempt said, the most frequent first."""
     last = (
         select(attempts.c.signature, func.max(attempts.c.number).label("number"))
         .where(attempts.c.error.is_not(None))
@@ -179,7 +180,7 @@ def _failures(connection: Connection) -> list[dict[str, Any]]:
     )
     groups: dict[str, list[str]] = defaultdict(list)
     for task_id, error in connection.execute(query):
-        groups[((error or "").strip().splitlines() or ["no message"])[-1][:500]].append(task_id)
+        groups[headline(error or "")].append(task_id)
     ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
     return [
         {"error": error, "count": len(ids), "task_ids": ids[:MOST_NAMED]} for error, ids in ordered

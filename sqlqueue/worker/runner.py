@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, ProtocolError, QueueError
+from sqlqueue.plan.headline import headline
 from sqlqueue.protocol import Held, Release, TaskReply
 from sqlqueue.worker import code, outcome
 from sqlqueue.worker.asking import Asker
@@ -128,7 +129,7 @@ class Runner:
         elif ending.outcome == outcome.STOPPED:
             log.info("%s: stopped %s", label, task_id)
         else:
-            log.warning("%s: %s %s: %s", label, ending.outcome, task_id, _gist(ending.error))
+            log.warning("%s: %s %s: %s", label, ending.outcome, task_id, headline(ending.error))
 
     # --- the child --------------------------------------------------------------------
 
@@ -156,9 +157,3 @@ class Runner:
             return held
         said = attempt.progress
         return msgspec.structs.replace(held, step=said.step, total=said.total, metrics=said.metrics)
-
-
-def _gist(error: str) -> str:
-    """The line that says most: the last of a traceback, else the first."""
-    lines = error.strip().splitlines() or [""]
-    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
