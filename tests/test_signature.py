@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.plan.signature import canonical, digest, reconcile
 from sqlqueue.plan.task import REQUIRED, Experiment, Known, Parameter
+
+unhurried = settings(deadline=None)
+"""A busy machine is no failure."""
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "signatures.json").read_text())
 """Frozen: rows are appended, never edited.  If one fails, the code is wrong."""
@@ -90,11 +93,13 @@ values = st.recursive(
 )
 
 
+@unhurried
 @given(numbers, numbers)
 def test_numbers_have_one_form_exactly_when_they_are_equal(a: Any, b: Any) -> None:
     assert (canonical(a) == canonical(b)) == (Fraction(a) == Fraction(b))
 
 
+@unhurried
 @given(st.integers(-(2**53), 2**53))
 def test_an_integer_and_its_float_are_one(value: int) -> None:
     assert canonical(value) == canonical(float(value)) == str(value)
@@ -113,11 +118,13 @@ def plain(value: Any) -> Any:
     return ("list", tuple(map(plain, value)))
 
 
+@unhurried
 @given(values, values)
 def test_forms_are_equal_exactly_when_values_are(a: Any, b: Any) -> None:
     assert (canonical(a) == canonical(b)) == (plain(a) == plain(b))
 
 
+@unhurried
 @given(st.dictionaries(st.text(max_size=4), values, max_size=5), st.randoms())
 def test_key_order_does_not_count(cell: dict[str, Any], random: Any) -> None:
     shuffled = list(cell.items())
@@ -125,6 +132,7 @@ def test_key_order_does_not_count(cell: dict[str, Any], random: Any) -> None:
     assert canonical(dict(shuffled)) == canonical(cell)
 
 
+@unhurried
 @given(values)
 def test_the_form_is_ascii_on_one_line(value: Any) -> None:
     assert canonical(value).isascii()
@@ -140,6 +148,7 @@ def test_what_json_cannot_carry_has_no_form() -> None:
 # --- the digest -----------------------------------------------------------------------
 
 
+@unhurried
 @given(st.dictionaries(st.sampled_from("abcdef"), values, min_size=1))
 def test_the_digest_follows_the_forms(cell: dict[str, Any]) -> None:
     declared = experiment(*(Parameter(name) for name in cell))

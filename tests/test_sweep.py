@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.plan.signature import canonical, digest
 from sqlqueue.plan.sweep import Sweep, load
 from sqlqueue.plan.task import Experiment, Parameter, Task
+
+unhurried = settings(deadline=None)
+"""A busy machine is no failure."""
 
 POISONING = Experiment(
     "poisoning",
@@ -409,6 +412,7 @@ def naive(swept: dict[str, Any], exclude: list[dict[str, Any]]) -> Iterator[dict
             yield found
 
 
+@unhurried
 @given(cell, st.lists(cell, max_size=4), st.lists(st.sampled_from(NAMES), unique=True, max_size=2))
 def test_the_expansion_is_that_of_a_naive_enumeration(
     swept: dict[str, Any], exclude: list[dict[str, Any]], named: list[str]
@@ -439,6 +443,7 @@ late = st.builds(
 )
 
 
+@unhurried
 @given(
     st.lists(late, unique_by=lambda each: each.name), st.dictionaries(st.sampled_from(NAMES), value)
 )

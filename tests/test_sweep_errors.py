@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sqlqueue.errors import ExperimentError, SweepError
 from sqlqueue.plan.sweep import Sweep, load
 from sqlqueue.plan.task import Experiment, Parameter
+
+unhurried = settings(deadline=None)
+"""A busy machine is no failure."""
 
 POISONING = Experiment(
     "poisoning",
@@ -361,6 +364,7 @@ def outcome(text: str) -> Sweep | SweepError:
         return error
 
 
+@unhurried
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join))
 @example("? ")
 @example("'")
@@ -372,6 +376,7 @@ def test_fragments_of_sweep_files_are_read_or_refused(text: str) -> None:
         assert sum(1 for _ in found.tasks()) == found.count
 
 
+@unhurried
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     outcome(text)
@@ -389,6 +394,7 @@ trees = st.recursive(
 )
 
 
+@unhurried
 @given(trees, trees, trees)
 def test_any_shape_is_read_or_refused(defaults: str, combinations: str, rest: str) -> None:
     outcome(

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlqueue.plan import template
@@ -18,6 +18,9 @@ from sqlqueue.plan.template import TemplateError, folder_text
 from sqlqueue.plan.tree import TextError, plain
 from sqlqueue.plan.values import Mismatch, bring
 from sqlqueue.plan.yaml_text import MAX_DEPTH, parse
+
+unhurried = settings(deadline=None)
+"""A busy machine is no failure."""
 
 # --- plain scalars --------------------------------------------------------------------
 
@@ -56,6 +59,7 @@ def test_an_unclear_scalar_says_what_to_write(text: str, cure: str) -> None:
         resolve(text)
 
 
+@unhurried
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**300), 10**300))
 def test_numbers_that_python_writes_are_read_exactly(value: float) -> None:
     found = resolve(repr(value))
@@ -216,6 +220,7 @@ def test_a_value_cannot_lead_out_of_its_folder(value: Any) -> None:
         folder_text(value)
 
 
+@unhurried
 @given(st.text() | st.floats() | st.integers() | st.booleans() | st.none())
 def test_a_value_is_one_folder_or_refused(value: Any) -> None:
     try:
