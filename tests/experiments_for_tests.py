@@ -52,6 +52,7 @@ def shout(seed: int, megabytes: int) -> dict[str, Any]:
 
 
 def surroundings(seed: int) -> dict[str, Any]:
+    print("printed again")
     return {
         "cwd": str(Path.cwd()),
         "mark": os.environ.get("SPOILED", ""),
@@ -132,6 +133,14 @@ def huge(seed: int) -> dict[str, Any]:
 def close_everything(seed: int) -> dict[str, Any]:
     os.closerange(0, 64)
     return {"closed": True}
+
+
+def take_descriptors(seed: int) -> dict[str, Any]:
+    """Closes what it does not know, and uses the numbers for files of its own."""
+    os.closerange(3, 64)
+    for _ in range(40):
+        os.open("mine", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return {"taken": True}
 
 
 def fork_twin(seed: int) -> dict[str, Any]:

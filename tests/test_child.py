@@ -158,6 +158,7 @@ def test_what_an_attempt_spoils_the_next_does_not_find(bench: Bench) -> None:
     assert found == {
         "cwd": str(bench.root), "mark": "", "path": os.environ["PATH"], "stdin": "",
     }  # fmt: skip
+    assert "printed again" in bench.log()
     assert bench.run("both", turn=0).outcome == "COMPLETED"
 
 
@@ -216,6 +217,11 @@ def test_closed_descriptors_do_not_lose_the_result(bench: Bench) -> None:
     assert bench.last is not None
     assert bench.last.child_lost
     assert bench.run("add").outcome == "COMPLETED"
+
+
+def test_nothing_is_written_to_descriptors_that_are_the_users_now(bench: Bench) -> None:
+    assert bench.run("take_descriptors").metrics == {"taken": True}
+    assert (bench.root / "mine").read_bytes() == b""
 
 
 def test_a_forked_copy_is_not_the_attempt(bench: Bench) -> None:

@@ -182,8 +182,10 @@ def test_a_lease_is_renewed_while_the_child_runs(queue: Queue) -> None:
     begun = time.monotonic()
     process = queue.worker("cpu=True, lease_seconds=1.0")
     queue.started()
+    other = queue.worker()  # would take the task as soon as it counted as lost
     wait_until(lambda: time.monotonic() > begun + 4, SECONDS)  # four leases
     queue.go()
+    assert other.wait(SECONDS) == 0
     assert process.wait(SECONDS) == 0
     assert queue.attempts() == [("exp_0_1", 1, "COMPLETED")]
 
