@@ -106,7 +106,7 @@ class Writer:
 
     def status(self) -> dict[str, Any]:
         """The figures of `status`, read beside the writing."""
-        figures = summary.figures(self.home)
+        figures = summary.figures(self.home, own_writer=True)
         return live.with_live(figures, self._committer.book, self._clock(), self.home)
 
     # --- the thread itself --------------------------------------------------------------

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
@@ -73,12 +73,11 @@ def open_writer(home: Home) -> Engine:
     return engine
 
 
-def open_reader(home: Home, *, trace: bool = True) -> Engine:
+def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     """A read-only engine, good beside a running manager; raises if there is nothing to read.
 
-    Even to read, SQLite makes the two files of its write-ahead log where a clean stop removed
-    them.  Without `trace` it does not; that is for short looks, since it takes for granted that
-    no manager starts and tidies its log meanwhile.
+    Leaves no trace: see `_reading`.  `own_writer`: this process holds the writer's engine; the
+    first to open the log's index decides for the whole process whether it may be written.
     """
     if not home.database.exists():
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
@@ -89,10 +88,7 @@ def open_reader(home: Home, *, trace: bool = True) -> Engine:
             f"{home.database}: is of version {version}, this sqlqueue reads {HEAD}; "
             "`sqlqueue init` or `sqlqueue serve` brings it up to date"
         )
-    log = home.database.with_name(home.database.name + "-wal")
-    return _engine(
-        home.database, read_only=True, shared=True, immutable=not trace and not log.exists()
-    )
+    return _engine(home.database, read_only=True, trace=own_writer)
 
 
 def open_memory() -> Engine:
@@ -104,12 +100,14 @@ def open_memory() -> Engine:
     return engine
 
 
-def _engine(path: Path, *, read_only: bool, shared: bool, immutable: bool = False) -> Engine:
-    query = {"uri": "true", "mode": "ro" if read_only else "rwc"}
-    if immutable:
-        query["immutable"] = "1"
-    url = URL.create("sqlite", database=path.as_uri(), query=query)
-    engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
+def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = True) -> Engine:
+    plain = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
+
+    def connect() -> sqlite3.Connection:
+        address = plain if trace else _reading(path)
+        return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
@@ -125,6 +123,18 @@ def _engine(path: Path, *, read_only: bool, shared: bool, immutable: bool = Fals
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _reading(path: Path) -> str:
+    """How to open the database for a look that writes nothing, not even beside it.
+
+    Left to itself SQLite makes the two files of its write-ahead log where a clean stop removed
+    them, and tidies them after a crash.  With no log there, the file is taken for unchanging:
+    chosen anew for each connection, since a manager may start meanwhile.
+    """
+    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    how = ("&readonly_shm=1" if index.exists() else "") if log.exists() else "&immutable=1"
+    return f"{path.as_uri()}?mode=ro{how}"
 
 
 def _write_pragmas(connection: Any, shared: bool) -> None:
@@ -154,10 +164,8 @@ def _check(path: Path) -> None:
 
 def _version(path: Path) -> str | None:
     """The migration that the database stands at; None when it is empty."""
-    log = path.with_name(path.name + "-wal")
-    mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)) as connection:
+        with closing(sqlite3.connect(_reading(path), uri=True)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
             if not names:

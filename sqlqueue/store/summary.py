@@ -34,9 +34,12 @@ def offline_status(home: Home) -> dict[str, Any]:
     return found
 
 
-def figures(home: Home) -> dict[str, Any]:
-    """Everything that the database and the folders tell; `key` names each directory's record."""
-    reader = engine.open_reader(home, trace=False)
+def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
+    """Everything that the database and the folders tell; `key` names each directory's record.
+
+    `own_writer`: as for `open_reader`.
+    """
+    reader = engine.open_reader(home, own_writer=own_writer)
     try:
         with reader.begin() as connection:
             found = _from_database(connection)

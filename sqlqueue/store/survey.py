@@ -34,9 +34,7 @@ _Key = tuple[str, str]
 
 def survey(home: Home, cells: Iterable[Task]) -> dict[str, PhaseCounts]:
     """Counts per phase as `init` of these cells would print them."""
-    reader = (
-        engine.open_reader(home, trace=False) if home.database.exists() else engine.open_memory()
-    )
+    reader = engine.open_reader(home) if home.database.exists() else engine.open_memory()
     try:
         with reader.connect() as connection:
             _seen.create(connection)
