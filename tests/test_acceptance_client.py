@@ -1,4 +1,4 @@
-"""A client of twenty lines of plain Python works on a queue: no newline, a new connection each time."""
+"""Twenty lines of plain Python work on a queue: no newline, a new connection each time."""
 
 from __future__ import annotations
 
