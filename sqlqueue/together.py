@@ -25,8 +25,6 @@ from sqlqueue.report_run import print_summary
 LOOK_SECONDS: Final = 0.5
 LOOK_SHARE: Final = 10
 """Looking at the queue takes at most one part in so many of the time."""
-PARTING_SECONDS: Final = 15.0
-"""How long a manager may take to end by itself when all is done."""
 
 
 def together(home: Home, phases: Collection[str], verbose: bool) -> int:
@@ -57,13 +55,17 @@ def _interruptible() -> Iterator[None]:
 
 
 class Crew:
-    """The worker, the manager if none is there, and the person who watches."""
+    """The worker, the manager if none is there, and the person who watches.
+
+    The worker decides when all is finished, and our manager is stopped after it: one that
+    left by itself could leave a worker behind that did not hear it.
+    """
 
     def __init__(self, home: Home, display: live.Display, verbose: bool) -> None:
         more = ["--verbose"] if verbose else []
         self._home = home
         self._display = display
-        self._manager = Part("manager", home, ["serve", "--until-done", *more])
+        self._manager = Part("manager", home, ["serve", *more])
         self._worker = Part("worker", home, ["work", *more])
         self._pause_seconds = LOOK_SECONDS
 
@@ -76,7 +78,7 @@ class Crew:
                 self._tend()
                 self._worker.wait(self._pause_seconds)
                 self._recover()
-            self._part()
+            self._manager.stop()
         except KeyboardInterrupt:
             self._interrupted()
         except BaseException:
@@ -103,31 +105,23 @@ class Crew:
         return figures(self._home)
 
     def _tend(self) -> None:
-        """Passes warnings on; brings a manager that was killed or has left back."""
+        """Passes warnings on; a manager that was there and has left is replaced by ours."""
         for part in (self._manager, self._worker):
             for line in part.warnings() if part.started else []:
                 self._display.say(line)
-        if not self._manager.started:
-            if not manager_answers(self._home):
-                self._display.say("the manager has gone: starting one")
-                self._manager.start()
-        elif self._manager.revive():
-            self._display.say("the manager was killed: started again")
+        if not self._manager.started and not manager_answers(self._home):
+            self._display.say("the manager has gone: starting one")
+            self._manager.start()
 
     def _recover(self) -> None:
-        """A worker that was killed is started again; a part that failed ends the run."""
-        if self._worker.revive():
-            self._display.say("the worker was killed: started again")
+        """A part that was killed is started again; one that failed ends the run."""
+        for part in (self._manager, self._worker):
+            if part.revive():
+                self._display.say(f"the {part.name} was killed: started again")
         if self._worker.status:
             raise self._worker.failure()
         if self._manager.status and not manager_answers(self._home):
             raise self._manager.failure()
-
-    def _part(self) -> None:
-        """All is finished: our manager ends by itself."""
-        if self._manager.started:
-            self._manager.wait(PARTING_SECONDS)
-            self._manager.stop()
 
     def _interrupted(self) -> None:
         with suppress(KeyboardInterrupt):
