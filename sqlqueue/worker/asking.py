@@ -39,6 +39,8 @@ from sqlqueue.worker.place import Place
 POLL_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
 """Between two questions that were answered at once: never a busy loop."""
+FIRST_PAUSE_SECONDS: Final = 0.05
+LONGEST_PAUSE_SECONDS: Final = 2.0
 
 Answer = TypeVar("Answer")
 
@@ -161,18 +163,20 @@ class Asker:
 
     def _insist(self, ask: Callable[[], Answer]) -> Answer | None:
         """What `ask` returns, repeated while that may help; None when the worker stops."""
+        pause_seconds = FIRST_PAUSE_SECONDS
         while not self._stop.is_set():
             try:
                 return ask()
             except QueueError as error:
                 if not error.retryable:
                     raise
-                self._wait_out(error)
+                self._wait_out(error, pause_seconds)
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
         return None
 
-    def _wait_out(self, error: QueueError) -> None:
+    def _wait_out(self, error: QueueError, pause_seconds: float) -> None:
         """Until a manager takes a connection again; then what is undelivered goes first."""
-        self._stop.wait(PAUSE_SECONDS)
+        self._stop.wait(pause_seconds)
         if isinstance(error, ManagerUnreachable):
             wait_for_manager(self._client, self._stop, self._notify)
             self._delivery.flush(self._client)
