@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlqueue import keys
 from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
-from sqlqueue.errors import HomeError, Interrupted, MessageTooLarge, QueueError
+from sqlqueue.errors import HomeError, Interrupted, MessageTooLarge, QueueError, SweepError
 from sqlqueue.figures import plural, thousands
 from sqlqueue.home import NAME, Home
 from sqlqueue.interrupts import deferred
@@ -36,7 +36,7 @@ from sqlqueue.protocol import (
     Reply,
     encode,
 )
-from sqlqueue.sweep_files import read_files
+from sqlqueue.sweep_files import Text, read_files
 
 HOME_FOLDERS: Final = frozenset(
     ("logs", "attempts", "checkpoints", "salvage", "unsubmitted", "workers")
@@ -83,15 +83,26 @@ def initialise(
     home: Home, files: Sequence[Path], notice: Notice, progress: Progress, set_aside: bool = False
 ) -> Added:
     """Adds what the files want and the queue does not have yet."""
-    texts = read_files(files)
-    refuse_foreign(home)
-    load(texts, Declarations(home.root, recall_nothing))
+    texts = checked(home, files)
     home.create()
     keys.create(home)
     with owner(home, notice) as ask:
         declarations = Declarations(home.root, lambda name: recall(ask, name))
         sweep = load(texts, declarations)
         return _add(ask, sweep, declarations, progress, set_aside)
+
+
+def checked(home: Home, files: Sequence[Path]) -> list[Text]:
+    """The files' text; raises one `SweepError` with everything that is wrong in any of them."""
+    refuse_foreign(home)
+    texts, troubles = read_files(files)
+    try:
+        load(texts, Declarations(home.root, recall_nothing))
+    except SweepError as error:
+        troubles.append(error.message)
+    if troubles:
+        raise SweepError("\n".join(troubles))
+    return texts
 
 
 def refuse_foreign(home: Home) -> None:
@@ -110,8 +121,7 @@ def refuse_foreign(home: Home) -> None:
 
 def survey(home: Home, files: Sequence[Path], progress: Progress) -> Added:
     """What `initialise` would do; writes nothing."""
-    texts = read_files(files)
-    refuse_foreign(home)
+    texts = checked(home, files)
     declarations = Declarations(home.root, lambda name: recall_looking(home, name))
     sweep = load(texts, declarations)
     from sqlqueue.store.survey import survey as counted

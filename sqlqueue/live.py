@@ -28,6 +28,7 @@ QUIET_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 60.0
 """A pipe gets a line after this time even when nothing changed."""
 HINT: Final = "Ctrl-C stops; nothing is lost"
+WIDEST: Final = 110
 MOST_TASKS: Final = 12
 MOST_PHASES: Final = 20
 
@@ -101,7 +102,7 @@ def drawn(status: Figures, elapsed_seconds: float, columns: int) -> RenderableTy
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_bars(status["phases"])]
+    parts: list[RenderableType] = [_bars(status["phases"], min(columns, WIDEST))]
     tasks = _running(status["workers"])
     if tasks:
         parts += [Text(), _tasks(tasks)]
@@ -111,13 +112,14 @@ def drawn(status: Figures, elapsed_seconds: float, columns: int) -> RenderableTy
     return Group(*parts)
 
 
-def _bars(phases: list[dict[str, Any]]) -> RenderableType:
+def _bars(phases: list[dict[str, Any]], columns: int) -> RenderableType:
     """One bar per phase; of many, those that are not complete come first."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2), expand=True)
+    grid = Table.grid(padding=(0, 2))
+    grid.width = columns
     grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     grid.add_column(ratio=4, min_width=10)
     for side in ("right", "right", "left"):

@@ -68,10 +68,12 @@ class Part:
         """Its exit status; None while it runs, or before it was started."""
         return self._process.poll() if self._process else None
 
-    def revive(self) -> bool:
-        """Starts it again if it was killed; False when it was not, or too often."""
+    def revive(self, after_leaving: bool = False) -> bool:
+        """Starts it again if it was killed, or has left; False when not, or too often."""
         status = self.status
-        if status is None or status >= 0 or self._restarts >= RESTARTS:
+        if status is None or status > 0 or (status == 0 and not after_leaving):
+            return False
+        if self._restarts >= RESTARTS:
             return False
         self._restarts += 1
         self._process = self._spawned()

@@ -19,6 +19,7 @@ from sqlqueue.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
+    DirectoryError,
     Interrupted,
     QueueError,
     SweepError,
@@ -71,7 +72,11 @@ def _complained(error: BaseException) -> int:
             notice(error.message)
             return error.exit_status
         case SweepError():
-            _complain_of_each(error.message.splitlines())
+            problems = complain_of_each(error.message)
+            notice(f"{plural(problems, 'problem')} in the sweep files; nothing was changed")
+            return error.exit_status
+        case DirectoryError():
+            complain_of_each(error.message)
             return error.exit_status
         case QueueError():
             complain(error.message)
@@ -87,11 +92,12 @@ def _complained(error: BaseException) -> int:
     return _unexpected(error)
 
 
-def _complain_of_each(problems: list[str]) -> None:
-    """Every problem in sweep files, as an editor can jump to it."""
-    for problem in problems:
-        complain(problem)
-    notice(f"{plural(len(problems), 'problem')} in the sweep files; nothing was changed")
+def complain_of_each(message: str) -> int:
+    """Complains of every line, as an editor can jump to it; returns how many there are."""
+    lines = message.splitlines()
+    for line in lines:
+        complain(line)
+    return len(lines)
 
 
 def _misused(error: BaseException) -> int:

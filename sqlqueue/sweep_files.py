@@ -1,8 +1,8 @@
 """Sweep files from the disk to text.
 
-Promises: all files that cannot be read are told at once, each with what is wrong with it
-and what to do; a file named twice is read once; nothing of unbounded size is read.  What
-is not here: what the text means (`plan/`).
+Promises: of every file that cannot be read it is told what is wrong and what to do; a file
+named twice is read once; nothing of unbounded size is read.  What is not here: what the
+text means (`plan/`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Text = tuple[str, str]
 """A sweep file: its name as given, and what stands in it."""
 
 
-def read_files(files: Sequence[Path]) -> list[Text]:
-    """The text of each file, a file named twice only once; tells all that cannot be read."""
+def read_files(files: Sequence[Path]) -> tuple[list[Text], list[str]]:
+    """The text of each file, a file named twice only once; and what cannot be read."""
     texts: list[Text] = []
     troubles: list[str] = []
     for path in _distinct(files):
@@ -29,9 +29,7 @@ def read_files(files: Sequence[Path]) -> list[Text]:
             texts.append((str(path), _read(path)))
         except SweepError as error:
             troubles.append(error.message)
-    if troubles:
-        raise SweepError("\n".join(troubles))
-    return texts
+    return texts, troubles
 
 
 def _distinct(files: Iterable[Path]) -> list[Path]:

@@ -23,6 +23,8 @@ from sqlqueue.report import Figures
 from sqlqueue.report_run import print_summary
 
 LOOK_SECONDS: Final = 0.5
+START_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.05
 LOOK_SHARE: Final = 10
 """Looking at the queue takes at most one part in so many of the time."""
 
@@ -86,8 +88,13 @@ class Crew:
             raise
 
     def _start(self) -> None:
+        """Our manager first: a worker that finds none would warn."""
         if not manager_answers(self._home):
             self._manager.start()
+            end = time.monotonic() + START_SECONDS
+            while not manager_answers(self._home) and time.monotonic() < end:
+                self._manager.wait(POLL_SECONDS)
+                self._recover()
         self._worker.start()
 
     def _look(self) -> None:
@@ -114,13 +121,14 @@ class Crew:
             self._manager.start()
 
     def _recover(self) -> None:
-        """A part that was killed is started again; one that failed ends the run."""
-        for part in (self._manager, self._worker):
-            if part.revive():
-                self._display.say(f"the {part.name} was killed: started again")
+        """A part that ended early is started again; one that failed ends the run."""
+        if self._manager.revive(after_leaving=True):
+            self._display.say("the manager has ended: started again")
+        if self._worker.revive():
+            self._display.say("the worker was killed: started again")
         if self._worker.status:
             raise self._worker.failure()
-        if self._manager.status and not manager_answers(self._home):
+        if self._manager.status is not None and not manager_answers(self._home):
             raise self._manager.failure()
 
     def _interrupted(self) -> None:

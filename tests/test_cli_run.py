@@ -123,14 +123,19 @@ def test_ctrl_c_gives_the_tasks_back(here: Place, start: Start, number: signal.S
     assert "2 of 2 tasks completed" in here.cli.ok("run", file)
 
 
-@pytest.mark.parametrize("word", ["serve", "work"])
-def test_a_part_that_is_killed_comes_back(here: Place, start: Start, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [("serve", signal.SIGKILL), ("serve", signal.SIGTERM), ("work", signal.SIGKILL)],
+)
+def test_a_part_that_ends_early_comes_back(
+    here: Place, start: Start, word: str, number: signal.Signals
+) -> None:
     held = here.hold(2)
     running = start(here.sweep("a.yaml", "res_a", widths=(4,)))
     began(here, 2)
     first = part_of(running.pid, word)
-    first.kill()
-    wait_until(lambda: "was killed: started again" in said(here), RUN_SECONDS, "a notice")
+    first.send_signal(number)
+    wait_until(lambda: "ed: started again" in said(here), RUN_SECONDS, "a notice")
     held.unlink()
     assert running.wait(RUN_SECONDS) == 0, said(here)
     assert len(here.rows("res_a")) == 2

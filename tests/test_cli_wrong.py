@@ -38,6 +38,7 @@ WRONG = [
     (["init", "--dry-run", "--home", "good.yaml", "good.yaml"], "good.yaml: is a file", "folder"),
     (["init", "--dry-run", "--home", "full", "good.yaml"], "not a sqlqueue home", "--home"),
     (["init", "bad.yaml"], "bad.yaml:2: phase 'one'", "combinations"),
+    (["init", "none.yaml", "bad.yaml", "yaml.yaml"], "bad.yaml:2: phase 'one'", "4 problems"),
     (["init", "yaml.yaml"], "yaml.yaml:1", "nothing was changed"),
     (["run"], "FILES...", "run --help"),
     (["run", "none.yaml"], "none.yaml: no such file", "relative to"),
