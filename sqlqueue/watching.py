@@ -18,6 +18,7 @@ from sqlqueue.home import Home
 from sqlqueue.report import Figures, status_json, status_lines
 from sqlqueue.tables import page_of
 
+HIDDEN: Final = "output directories: `sqlqueue status` shows them"
 REDRAW: Final = "\x1b[H\x1b[J"
 AWAY: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """Another screen, no cursor, long lines cut."""
@@ -80,12 +81,17 @@ def _fitting(status: Figures) -> list[str]:
     room = os.get_terminal_size(sys.stdout.fileno()).lines
     lines = _screen(status)
     if len(lines) > room:
-        troubled = [each for each in status["directories"] if each["trouble"]]
-        lines = _screen({**status, "directories": troubled})
+        lines = [*_screen(_without_directories(status)), "", HIDDEN]
     if len(lines) <= room:
         return lines
     left_out = len(lines) - room + 1
     return [*lines[: room - 1], f"... {left_out} more lines: `sqlqueue status` shows all"]
+
+
+def _without_directories(status: Figures) -> dict[str, Any]:
+    """Only those stay that something is wrong with."""
+    troubled = [each for each in status["directories"] if each["trouble"]]
+    return {**status, "directories": troubled}
 
 
 def _screen(status: Figures) -> list[str]:

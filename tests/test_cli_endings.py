@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,14 +75,21 @@ def test_log_lines_say_the_level_only_where_it_matters() -> None:
     assert line(logging.WARNING).split(" ", 1)[1] == "warning: m"
 
 
-def test_a_reader_that_leaves_is_no_fault(cli: Cli) -> None:
+AT_THE_END = "from sqlqueue import shell; raise SystemExit(shell.conclude(lambda: print(1) or 0))"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [sqlqueue_command("--help"), [sys.executable, "-c", AT_THE_END]],
+    ids=["while it prints", "when it ends"],
+)
+def test_a_reader_that_leaves_is_no_fault(cli: Cli, command: list[str]) -> None:
     """As `sqlqueue --help | true`, with a pipe that certainly nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
+    buffered = {key: each for key, each in cli.environment.items() if key != "PYTHONUNBUFFERED"}
     with os.fdopen(writer, "wb") as nobody:
-        done = subprocess.run(
-            sqlqueue_command("--help"), stdout=nobody, stderr=subprocess.PIPE, env=cli.environment
-        )
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, env=buffered)
     assert (done.returncode, done.stderr) == (1, b"")
 
 

@@ -113,6 +113,8 @@ def test_ctrl_c_gives_the_tasks_back(here: Place, start: Start, number: signal.S
     running = start(file)
     began(here, 2)
     parts = [part_of(running.pid, word) for word in ("serve", "work")]
+    own = os.getpgid(running.pid)
+    assert all(os.getpgid(each.pid) != own for each in parts), "a terminal would stop all at once"
     running.send_signal(number)
     assert running.wait(RUN_SECONDS) == 130
     assert "running tasks go back to the queue" in said(here)
