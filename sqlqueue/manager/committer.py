@@ -41,7 +41,7 @@ from sqlqueue.manager import handing_out, keeping_touch, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import engine as database
-from sqlqueue.store import queue, reading, records
+from sqlqueue.store import queue, reading, records, summary
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -231,6 +231,11 @@ class Committer:
         for each in context.after:
             each()
         return back or ended > 0
+
+    def figures(self) -> dict[str, Any]:
+        """What `status` tells of the database, read through the writer's own connection."""
+        with self._begun() as connection:
+            return summary.from_database(connection)
 
     def folders(self) -> list[Path]:
         """Every output directory."""

@@ -25,11 +25,13 @@ from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Reply
 from sqlqueue.store import summary
+from sqlqueue.store.engine import on_network
 from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 
 __all__ = ["Job", "Writer"]
 
 MOST_JOBS: Final = 1000
+LOOK_SECONDS: Final = 30.0
 _TICK: Final = object()
 _STOP: Final = object()
 _ALONE: Final = (protocol.Repair, protocol.PrepareDirectories)
@@ -39,6 +41,9 @@ _QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest)
 """Messages after which no task can have become available."""
 
 log = logging.getLogger("sqlqueue.manager")
+
+Look = Future[dict[str, Any]]
+"""Somebody waits for the figures."""
 
 Answered = Callable[[list[tuple[Job, Reply]]], None]
 
@@ -65,6 +70,7 @@ class Writer:
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._opened: Future[None] = Future()
+        self._alone = on_network(home.path)
         self._stopping = False
         self._fatal: QueueError | None = None
         self._generation = 0
@@ -105,9 +111,23 @@ class Writer:
         return self._all_done
 
     def status(self) -> dict[str, Any]:
-        """The figures of `status`, read beside the writing."""
-        figures = summary.figures(self.home, own_writer=True)
+        """The figures of `status`, read beside the writing.
+
+        Where the writer must own the database alone, they are read by the writer itself.
+        """
+        if self._alone:
+            figures = summary.with_folders(self.home, self._asked())
+        else:
+            figures = summary.figures(self.home, own_writer=True)
         return live.with_live(figures, self._committer.book, self._clock(), self.home)
+
+    def _asked(self) -> dict[str, Any]:
+        look: Look = Future()
+        self._waiting.put(look)
+        try:
+            return look.result(LOOK_SECONDS)
+        except TimeoutError:
+            raise StorageFailure("the manager is busy; ask again") from None
 
     # --- the thread itself --------------------------------------------------------------
 
@@ -137,9 +157,18 @@ class Writer:
             jobs = [each for each in batch if isinstance(each, Job)]
             self._stopping = _STOP in batch
             self._process(jobs)
+            for look in batch:
+                if isinstance(look, Future):
+                    self._show(look)
             if _TICK in batch and not self._stopping:
                 self._tick()
         self._refuse_rest()
+
+    def _show(self, look: Look) -> None:
+        try:
+            look.set_result(self._committer.figures())
+        except StorageFailure as error:
+            look.set_exception(error)
 
     def _drain(self) -> Iterator[Any]:
         """The next thing that waits, and whatever waits behind it, up to a stop."""
@@ -195,3 +224,5 @@ class Writer:
                 item = self._waiting.get_nowait()
                 if isinstance(item, Job):
                     self._answered([(item, protocol.error_reply(refused))])
+                elif isinstance(item, Future):
+                    item.set_exception(refused)

@@ -42,9 +42,13 @@ def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
     reader = engine.open_reader(home, own_writer=own_writer)
     try:
         with reader.begin() as connection:
-            found = _from_database(connection)
+            return with_folders(home, from_database(connection))
     finally:
         reader.dispose()
+
+
+def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
+    """The database's figures with what the folders tell."""
     waiting = _unsubmitted(home, [each["output_dir"] for each in found["directories"]])
     for each in found["directories"]:
         each["unsubmitted"] = waiting[each["output_dir"]]
@@ -60,7 +64,8 @@ def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
     }
 
 
-def _from_database(connection: Connection) -> dict[str, Any]:
+def from_database(connection: Connection) -> dict[str, Any]:
+    """Everything that one snapshot of the database tells."""
     totals = counted(
         (state, count)
         for state, count in connection.execute(
