@@ -112,8 +112,15 @@ class Committer:
         self._lanes.close()
 
     def _connect(self) -> None:
-        self._engine = database.open_writer(self.home)
-        self._connection = self._engine.connect()
+        try:
+            self._engine = database.open_writer(self.home)
+            self._connection = self._engine.connect()
+        except SQLAlchemyError as error:
+            self._disconnect()
+            reason = getattr(error, "orig", None) or error
+            raise StorageFailure(
+                f"{self.home.database}: cannot be opened: {reason}; is the disk full or gone?"
+            ) from error
 
     def _disconnect(self) -> None:
         for each in (self._connection, self._engine):
@@ -156,8 +163,7 @@ class Committer:
         """After a failure; while nobody could be heard, no lease may lapse."""
         try:
             self._connect()
-        except (DatabaseError, SQLAlchemyError, OSError) as error:
-            self._disconnect()
+        except (DatabaseError, OSError) as error:
             raise StorageFailure(f"the database cannot be opened: {error}") from None
         self.book.leases.renew_all(self._clock())
         log.warning("The database was opened anew")
