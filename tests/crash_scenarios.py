@@ -1,0 +1,362 @@
+"""What a manager may be doing when it dies: small scenarios, each of which may be run again.
+
+A `Room` is a queue in a folder of its own with two output directories, `a` and `b`, and cells
+0 to 5 that are linked as `LINKS` says; a `Desk` is the manager's core on it, in this process.
+What is not here: faults (`faults.py`), what must hold afterwards (`crash_proof.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from faults import Tell
+
+from sqlqueue import protocol, unsubmitted
+from sqlqueue.disk import Disk
+from sqlqueue.home import NAME, Home
+from sqlqueue.manager.committer import Committer, Job
+from sqlqueue.manager.intake import Intake
+from sqlqueue.protocol import Ack, AddedReply, Reply, Request, SubmitResult
+from sqlqueue.store.lanes import Lanes
+
+LINKS: Final = {0: "ab", 1: "ab", 2: "a", 3: "b", 4: "ab", 5: "ab"}
+MEMORY: Final = protocol.ExperimentMemory(name="m:f", parameters=[])
+CSV: Final = "final_results.csv"
+
+
+def signature(cell: int) -> str:
+    return hashlib.md5(str(cell).encode()).hexdigest()
+
+
+def result(cell: int, **metrics: Any) -> SubmitResult:
+    """The result of a cell, as a worker of which the queue knows nothing hands it in."""
+    return SubmitResult(
+        task_id=f"p_{cell}_{cell}",
+        worker_id="w",
+        signature=signature(cell),
+        result_data={"value": cell / 3} | metrics,
+    )
+
+
+def cells(which: dict[int, str]) -> protocol.AddTasks:
+    """Adds cells, each for the directories named by one letter each."""
+    new = [
+        protocol.NewTask(
+            signature=signature(cell),
+            phase="p",
+            experiment="m:f",
+            parameters={"seed": cell},
+            seed=cell,
+            output_dir=folder,
+        )
+        for cell, folders in which.items()
+        for folder in folders
+    ]
+    return protocol.AddTasks(tasks=new, experiments=[MEMORY])
+
+
+def prepare(*folders: str, set_aside: bool = False) -> protocol.PrepareDirectories:
+    return protocol.PrepareDirectories(output_dirs=list(folders), set_aside=set_aside)
+
+
+class Clock:
+    """Time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Desk:
+    """The manager's core, asked directly; tells every promise that it gives."""
+
+    kind: type[Committer] = Committer
+
+    def __init__(self, home: Home, disk: Disk | None = None, tell: Tell = lambda _: None) -> None:
+        self.clock = Clock()
+        self.tell = tell
+        self.disk = disk or Disk()
+        self.home = home
+        self.committer = self.kind(
+            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock
+        )
+
+    def say(self, *requests: Request) -> list[Reply]:
+        """All in one transaction; tells `cell/folders` for each promise."""
+        answers = self.committer.process([Job(each, "owner") for each in requests])
+        for job, reply in answers:
+            if isinstance(job.request, SubmitResult) and isinstance(reply, Ack):
+                self.tell(f"{job.request.task_id.split('_')[1]}/")
+            if isinstance(job.request, protocol.AddTasks) and isinstance(reply, AddedReply):
+                for each in job.request.tasks:
+                    self.tell(f"{each.seed}/{each.output_dir}")
+        return [reply for _, reply in answers]
+
+    def later(self, seconds: float = 100.0) -> None:
+        """Time passes: suspended directories are tried again, leases judged."""
+        self.clock.now += seconds
+        self.committer.tick()
+
+    def take_in(self) -> None:
+        """What the writer does now and then with results left as files."""
+        intake = Intake(self.home, clock=self.clock)
+        jobs = intake.jobs(self.committer)
+        answers = self.committer.process(jobs)
+        intake.settle(answers)
+
+
+@contextmanager
+def opened(home: Home, disk: Disk | None = None, tell: Tell = lambda _: None) -> Iterator[Desk]:
+    desk = Desk(home, disk, tell)
+    desk.committer.open()
+    try:
+        yield desk
+    finally:
+        desk.committer.close()
+
+
+# --- rooms ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Room:
+    """A queue in a folder."""
+
+    root: Path
+
+    @property
+    def home(self) -> Home:
+        return Home(self.root / NAME)
+
+    def csv(self, folder: str) -> Path:
+        return self.root / folder / CSV
+
+    def fresh(self) -> Room:
+        """A queue with all cells and no result."""
+        self.root.mkdir()
+        self.home.create()
+        with opened(self.home) as desk:
+            desk.say(prepare("a", "b"))
+            desk.say(cells(LINKS))
+        return self
+
+    def stocked(self) -> Room:
+        """The same with the results of 0 and 1, and 5, which has a metric of its own."""
+        self.fresh()
+        with opened(self.home) as desk:
+            desk.say(result(0), result(1))
+            desk.say(result(5, other="x,y"))
+        return self
+
+    def copy(self, root: Path) -> Room:
+        """The same queue somewhere else, at rest."""
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(self.root, root, symlinks=True)
+        made = Room(root)
+        if made.home.exists():
+            with opened(made.home):
+                pass
+        return made
+
+
+# --- scenarios ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`template`: the state to begin with.  `edit`: what a person does to it; returns every
+    text of theirs that must not be lost.  `run`: what the manager then does; may be repeated.
+    `after`: cell -> folders whose CSV has its row at the end."""
+
+    name: str
+    template: str
+    run: Callable[[Home, Disk, Tell], None]
+    after: dict[int, str]
+    edit: Callable[[Room], list[bytes]] = lambda _room: []
+
+    def __str__(self) -> str:
+        return self.name
+
+
+STOCK: Final = {0: "ab", 1: "ab", 5: "ab"}
+
+
+def saying(*batches: tuple[Request, ...]) -> Callable[[Home, Disk, Tell], None]:
+    def run(home: Home, disk: Disk, tell: Tell) -> None:
+        with opened(home, disk, tell) as desk:
+            for batch in batches:
+                desk.say(*batch)
+
+    return run
+
+
+def _init(home: Home, disk: Disk, tell: Tell) -> None:
+    home.create(disk)
+    with opened(home, disk, tell) as desk:
+        desk.say(prepare("a", "b", "deep/c"))
+        desk.say(cells(LINKS), cells({0: "ab"}))
+        desk.say(result(0))
+
+
+def _worker(home: Home, disk: Disk, tell: Tell) -> None:
+    """A worker's way: request, run, submit under the attempt's number."""
+    with opened(home, disk, tell) as desk:
+        request = protocol.RequestTask(worker_id="w", request_id="r1", worker_type="cpu")
+        (task,) = desk.say(request)
+        if isinstance(task, protocol.TaskReply):
+            data = {"value": task.seed}
+            desk.say(
+                SubmitResult(
+                    task_id=task.task_id, worker_id="w", attempt=task.attempt, result_data=data
+                )
+            )
+
+
+def _leave_files(room: Room) -> list[bytes]:
+    queue = room.home.queue_id()
+    unsubmitted.write(room.root / "a" / unsubmitted.FOLDER, result(2), queue)
+    unsubmitted.write(room.home.unsubmitted, result(4), queue)
+    return []
+
+
+def _take_in(home: Home, disk: Disk, tell: Tell) -> None:
+    with opened(home, disk, tell) as desk:
+        desk.take_in()
+
+
+# --- what a person does to a CSV ----------------------------------------------------------------
+
+
+def by_rename(path: Path, data: bytes) -> None:
+    """As a spreadsheet saves: a new file takes the name."""
+    beside = path.with_name("~lock.tmp")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def replaced(room: Room) -> list[bytes]:
+    mine = b"mine;all;mine\n1;2;3\n"
+    by_rename(room.csv("a"), mine)
+    return [mine]
+
+
+def in_another_order(room: Room) -> list[bytes]:
+    head, *rows = room.csv("a").read_bytes().splitlines(keepends=True)
+    turned = b"".join([head, *reversed(rows)])
+    by_rename(room.csv("a"), turned)
+    return [turned]
+
+
+def shortened(room: Room) -> list[bytes]:
+    data = room.csv("a").read_bytes()[:-9]
+    room.csv("a").write_bytes(data)
+    return [data]
+
+
+def deleted(room: Room) -> list[bytes]:
+    room.csv("a").unlink()
+    return []
+
+
+def extended(room: Room) -> list[bytes]:
+    with room.csv("a").open("ab") as file:
+        file.write(b"a remark of mine\n,,and more")
+    return [b"a remark of mine\n,,and more"]
+
+
+def widened_by_hand(room: Room) -> list[bytes]:
+    lines = room.csv("a").read_bytes().splitlines(keepends=True)
+    wide = b"".join(each.replace(b"\n", b",note\n") for each in lines)
+    room.csv("a").write_bytes(wide)
+    return [wide]
+
+
+def nothing_of_ours(room: Room) -> list[bytes]:
+    """Before the first result: a file of the person's, made after `init`."""
+    room.csv("a").write_bytes(b"already,here\n")
+    return [b"already,here\n"]
+
+
+EDITS: Final = (replaced, in_another_order, shortened, deleted, extended, widened_by_hand)
+
+MAIN: Final = (
+    Scenario("the first result", "fresh", saying((result(0),)), {0: "ab"}),
+    Scenario(
+        "further results",
+        "stocked",
+        saying((result(2),), (result(4),)),
+        STOCK | {2: "a", 4: "ab"},
+    ),
+    Scenario(
+        "a batch",
+        "stocked",
+        saying((result(2), result(3), result(4))),
+        STOCK | {2: "a", 3: "b", 4: "ab"},
+    ),
+    Scenario(
+        "a new metric",
+        "stocked",
+        saying((result(4, new=1.5),), (result(2),)),
+        STOCK | {2: "a", 4: "ab"},
+    ),
+)
+MORE: Final = (
+    Scenario("init", "bare", _init, {0: "ab"}),
+    Scenario(
+        "a link to completed tasks",
+        "stocked",
+        saying((prepare("c"),), (cells({0: "c", 1: "c", 2: "c"}),), (result(2),)),
+        STOCK | {0: "abc", 1: "abc", 2: "ac"},
+    ),
+    Scenario("a worker", "fresh", _worker, {0: "ab"}),
+    Scenario("files left by workers", "stocked", _take_in, STOCK | {2: "a", 4: "ab"}, _leave_files),
+    Scenario(
+        "a file before the first result",
+        "fresh",
+        saying((result(0),)),
+        {0: "ab"},
+        nothing_of_ours,
+    ),
+)
+HANDS: Final = tuple(
+    Scenario(
+        f"a CSV {edit.__name__}",
+        "stocked",
+        saying((result(2), result(4))),
+        STOCK | {2: "a", 4: "ab"},
+        edit,
+    )
+    for edit in EDITS
+)
+REPAIRS: Final = tuple(
+    Scenario(
+        f"repair of a CSV {edit.__name__}", "stocked", saying((protocol.Repair(),)), STOCK, edit
+    )
+    for edit in EDITS
+)
+ALL: Final = MAIN + MORE + HANDS + REPAIRS
+
+
+def rows_of(data: bytes) -> list[dict[str, str]]:
+    """The rows of a CSV, read by somebody else's reader."""
+    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
+def promised(told: list[str]) -> set[tuple[int, str]]:
+    """Cell and folder of every promise that was told."""
+    found = set()
+    for each in told:
+        cell, folder = each.split("/", 1)
+        for name in [folder] if folder else LINKS[int(cell)]:
+            found.add((int(cell), name))
+    return found

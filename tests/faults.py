@@ -1,0 +1,240 @@
+"""Faults at the N-th call: real disk calls that fail, real processes that die.
+
+A `Plan` counts the calls of a `FaultyDisk` and the commits of every writing connection to the
+database, and at the N-th does what its mode says.  Promises: what is not faulty is the real
+call; a death is SIGKILL to this very process, so it belongs into a child of `in_a_child`.
+What is not here: scenarios (`crash_scenarios.py`), loss of power (`power.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError
+
+from sqlqueue.disk import Disk
+
+ERRORS: Final = ("EIO", "ENOSPC", "torn", "late")
+"""`torn`: half of an append is written, then the error; `late`: all was done, then the error."""
+
+DEATHS: Final = ("before", "halfway", "after")
+HALVES: Final = ("append", "set_aside")
+"""Calls that can be cut in the middle."""
+
+
+@dataclass
+class Plan:
+    """At call `at` (from 1 on) the fault; `stays`: also at every later call in that folder."""
+
+    at: int = 0
+    mode: str = ""
+    stays: bool = False
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    where: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fault(self, name: str, folder: str) -> str:
+        """Counts a call; the fault that it has, or nothing."""
+        with self._lock:
+            self.calls.append((name, folder))
+            if len(self.calls) == self.at:
+                self.where = folder
+                return self.mode
+            if self.stays and self.where and folder == self.where:
+                return self.mode
+            return ""
+
+    def heal(self) -> None:
+        """From now on all is well."""
+        self.at, self.stays = 0, False
+
+    @property
+    def came(self) -> bool:
+        """Whether the call with the fault was made."""
+        return 0 < self.at <= len(self.calls)
+
+    def perform(
+        self,
+        name: str,
+        folder: str,
+        real: Callable[[], Any],
+        half: Callable[[], Any],
+        error: Callable[..., Exception] = OSError,
+    ) -> Any:
+        """The call, with its fault."""
+        mode = self.fault(name, folder)
+        if mode == "before":
+            die()
+        if mode == "halfway":
+            half()
+            die()
+        if mode in ("EIO", "ENOSPC"):
+            raise _error(mode, error)
+        if mode == "torn":
+            half()
+            raise _error("ENOSPC", error)
+        try:
+            done = real()
+        finally:
+            if mode == "after":
+                die()
+        if mode == "late":
+            raise _error("EIO", error)
+        return done
+
+
+def _error(name: str, kind: Callable[..., Exception]) -> Exception:
+    if kind is OSError:
+        number = getattr(errno, name)
+        return OSError(number, os.strerror(number))
+    text = "disk I/O error" if name == "EIO" else "database or disk is full"
+    return kind(text)
+
+
+def die() -> NoReturn:
+    """As if the power cord of this process were pulled; not one more call is made."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    while True:  # the signal may need a moment to reach every thread
+        signal.pause()
+
+
+def nothing() -> None:
+    """Half of a call that cannot be cut."""
+
+
+class FaultyDisk(Disk):
+    """Real disk calls under a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
+        real = super().open
+        return int(self._do("open", path.parent, lambda: real(path, flags, mode)))
+
+    def append(self, fd: int, data: bytes) -> None:
+        real = super().append
+        half = data[: max(1, len(data) // 2)]
+        self._do("append", folder_of(fd), lambda: real(fd, data), lambda: real(fd, half))
+
+    def truncate(self, fd: int, length_bytes: int) -> None:
+        real = super().truncate
+        self._do("truncate", folder_of(fd), lambda: real(fd, length_bytes))
+
+    def fsync(self, fd: int) -> None:
+        real = super().fsync
+        self._do("fsync", folder_of(fd), lambda: real(fd))
+
+    def fsync_dir(self, path: Path) -> None:
+        real = super().fsync_dir
+        self._do("fsync_dir", path, lambda: real(path))
+
+    def replace(self, source: Path, target: Path) -> None:
+        real = super().replace
+        self._do("replace", target.parent, lambda: real(source, target))
+
+    def set_aside(self, source: Path, target: Path) -> None:
+        real = super().set_aside
+        self._do(
+            "set_aside",
+            target.parent,
+            lambda: real(source, target),
+            lambda: os.link(source, target, follow_symlinks=False),
+        )
+
+    def unlink(self, path: Path) -> None:
+        real = super().unlink
+        self._do("unlink", path.parent, lambda: real(path))
+
+    def stat(self, path: Path) -> os.stat_result:
+        real = super().stat
+        found = self._do("stat", path.parent, lambda: real(path))
+        assert isinstance(found, os.stat_result)
+        return found
+
+    def _do(
+        self,
+        name: str,
+        folder: Path,
+        real: Callable[[], Any],
+        half: Callable[[], Any] = nothing,
+    ) -> Any:
+        return self.plan.perform(name, folder.name, real, half)
+
+
+def folder_of(fd: int) -> Path:
+    """The folder of an open file."""
+    return Path(f"/proc/self/fd/{fd}").readlink().parent
+
+
+@contextmanager
+def faulty_commits(plan: Plan) -> Iterator[None]:
+    """Inside the block every commit that changes a database is a call of the plan."""
+
+    def commit(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if driver.total_changes == connection.info.get("changes", 0):
+            return
+        connection.info["changes"] = driver.total_changes
+        plan.perform("commit", "", driver.commit, nothing, _commit_error)
+
+    event.listen(Engine, "commit", commit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "commit", commit)
+
+
+def _commit_error(text: str) -> Exception:
+    """As SQLAlchemy hands on what SQLite raised."""
+    return OperationalError("COMMIT", {}, sqlite3.OperationalError(text))
+
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a child, and what it told before."""
+
+    killed: bool
+    told: list[str]
+
+
+def in_a_child(work: Callable[[Tell], None]) -> Ended:
+    """Does the work in a forked process, which may die of it; fails when it raises."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _be_a_child(work, into)
+    os.close(into)
+    with os.fdopen(out, "rb") as lines:
+        told = lines.read().decode().splitlines()
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert killed or status == 0, "the child failed:\n" + "\n".join(told)
+    return Ended(killed, told)
+
+
+def _be_a_child(work: Callable[[Tell], None], into: int) -> None:
+    try:
+        work(lambda text: _write(into, text))
+        os._exit(0)
+    except BaseException:
+        _write(into, traceback.format_exc())
+        os._exit(1)
+
+
+def _write(into: int, text: str) -> None:
+    os.write(into, text.encode() + b"\n")

@@ -1,0 +1,41 @@
+"""The whole product: every death and every error of every scenario, and every death of the
+recovery after a death.
+
+Two deaths that leave the same on disk are recovered from once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from crash_proof import Workshop, deaths, workshop
+from crash_scenarios import ALL, Scenario
+from faults import ERRORS
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Workshop]:
+    with workshop() as made:
+        yield made
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=str)
+def test_a_death_at_every_call(shop: Workshop, scenario: Scenario) -> None:
+    for at, mode in deaths(shop.calls(scenario)):
+        shop.dies(scenario, at, mode)
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=str)
+def test_a_death_at_every_call_of_the_recovery(shop: Workshop, scenario: Scenario) -> None:
+    assert sum(shop.dies_again(scenario, at, mode) for at, mode in shop.states(scenario))
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("mode", ERRORS)
+@pytest.mark.parametrize("scenario", ALL, ids=str)
+def test_an_error_at_every_call(shop: Workshop, scenario: Scenario, mode: str, stays: bool) -> None:
+    for at in range(1, len(shop.calls(scenario)) + 1):
+        shop.fails(scenario, at, mode, stays)
