@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from serving import (
 from sqlqueue import protocol
 from sqlqueue.errors import QueueError, StorageFailure
 from sqlqueue.home import Home
+from sqlqueue.manager import door
 from support import wait_until
 
 ASK = {"type": "request_task", "worker_id": "w"}
@@ -348,6 +350,8 @@ def test_tasks_that_came_while_the_request_was_on_its_way_are_not_missed(
     def handler(_: protocol.Request) -> protocol.Reply:
         if len(running.writer.batches) == 1:
             running.writer.grown += 1
+            ticks = running.writer.ticks
+            wait_until(lambda: running.writer.ticks > ticks + 2, what="the server having looked")
             return protocol.NoTask(done=False)
         return a_task()
 
@@ -404,6 +408,7 @@ def test_a_client_that_does_not_read_is_dropped_after_a_while(
     quick: Callable[..., Running],
 ) -> None:
     with quick(stall_seconds=0.05, high_water_bytes=10_000) as running, running.unix() as client:
+        assert ask(client, heartbeat()) == ack()
         running.writer.handler = lambda _: protocol.Ack(cancel=["x" * 100_000])
         send(client, *([heartbeat()] * 20))
         wait_until(lambda: running.connections == 0)
@@ -423,6 +428,7 @@ def test_a_client_that_reads_nothing_is_not_read_from(quick: Callable[..., Runni
 
 def test_unread_answers_are_bounded(quick: Callable[..., Running]) -> None:
     with quick(unread_bytes=500_000) as running, running.unix() as client:
+        assert ask(client, heartbeat()) == ack()
         running.writer.handler = lambda _: protocol.Ack(cancel=["x" * 400_000])
         send(client, *([heartbeat()] * 20))
         wait_until(lambda: running.connections == 0)
@@ -449,6 +455,17 @@ def test_a_hello_on_the_unix_socket_is_welcome(client: socket.socket) -> None:
         "type": "welcome",
         "role": "owner",
     }
+
+
+def test_another_user_is_turned_away_even_if_the_permissions_let_him_in(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_credentials", lambda _: (4711, os.geteuid() + 1))
+    with running.unix() as stranger:
+        assert at_end(stranger)
+    monkeypatch.undo()
+    assert ask_second(running)
+    assert running.connections <= 1
 
 
 # --- the writer ---------------------------------------------------------------------------------

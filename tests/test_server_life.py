@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -202,6 +203,22 @@ def test_what_comes_after_the_signal_is_not_received(home: Home) -> None:
     assert len(running.writer.heard) == 2
 
 
+def test_who_gets_in_at_the_last_moment_is_let_go(home: Home) -> None:
+    with Running(home) as running, running.unix() as client:
+        running.writer.open.clear()
+        send(client, heartbeat())
+        wait_until(lambda: running._server._desk._in_flight == 1)
+        running.ask_to_stop()
+        wait_until(lambda: not running._server._desk._patient)
+        late, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        admission = running._server._doors[0]._admit_local(theirs)
+        asyncio.run_coroutine_threadsafe(admission, running._loop).result(SECONDS)
+        with late:
+            late.settimeout(SECONDS)
+            assert at_end(late)
+
+
 def test_the_waiting_are_answered_and_idle_clients_let_go(home: Home) -> None:
     with Running(home) as running, running.unix() as idle, running.unix() as waiting:
         send(waiting, {**ASK, "wait": 60})
@@ -305,12 +322,14 @@ def test_running_out_of_descriptors_neither_spins_nor_kills(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    limits = replace(QUICK, retry_accept_seconds=0.05)
+    limits = replace(QUICK, retry_accept_seconds=0.01)
     with Running(home, limits=limits) as running, running.unix() as steady:
         assert ask(steady, heartbeat()) == ACK
         with no_descriptors_left() as waiting:
             waiting.connect(str(home.socket))
             wait_until(lambda: "cannot take another connection" in caplog.text)
+            ticks = running.writer.ticks
+            wait_until(lambda: running.writer.ticks > ticks + 5, what="several more tries")
             assert ask(steady, heartbeat()) == ACK
         assert ask(waiting, heartbeat()) == ACK
         waiting.close()

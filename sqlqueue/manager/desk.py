@@ -196,9 +196,9 @@ class Desk:
         question.answer(protocol.NoTask(done=self._writer.all_done()))
         question.connection.pump()
 
-    async def finish(self) -> None:
-        """Answers the figures that were asked for; for the end, after the writer's."""
-        await self._figures.finish()
+    def close(self) -> None:
+        """No further figures are read; those on their way still leave."""
+        self._figures.close()
 
 
 class Figures:
@@ -218,9 +218,7 @@ class Figures:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._answer_all())
 
-    async def finish(self) -> None:
-        if self._task is not None:
-            await self._task
+    def close(self) -> None:
         self._executor.shutdown(wait=False)
 
     async def _answer_all(self) -> None:

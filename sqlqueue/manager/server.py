@@ -204,9 +204,9 @@ class Server:
             self._unix.remove()
         self._desk.stop_taking()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.stop)
-        await self._desk.finish()
         self._look()
         await self._until_alone()
+        self._desk.close()
         for connection in tuple(self._desk.connections):
             connection.abort()
         log.info("Stopped")
