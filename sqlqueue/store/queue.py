@@ -10,13 +10,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.errors import IllegalMove
 from sqlqueue.lifecycle import CHARGED, MAX_LOSSES, Event, Outcome, State, move
 from sqlqueue.store.reading import Attempt, TaskRow, epoch
 from sqlqueue.store.schema import attempts, meta, results, tasks, workers
+
+# Built once: building a statement costs several times what executing it does.  The columns
+# that one sets are those that its parameters name.
+_MOVE = tasks.update().where(
+    tasks.c.signature == bindparam("of_signature"), tasks.c.state == bindparam("from_state")
+)
+_LAST_NUMBER = select(func.coalesce(func.max(attempts.c.number), 0)).where(
+    attempts.c.signature == bindparam("of_signature")
+)
+_NEW_ATTEMPT = attempts.insert()
+_CHANGE_ATTEMPT = attempts.update().where(attempts.c.id == bindparam("of_attempt"))
+_UNACCEPT = (
+    results.update()
+    .where(results.c.signature == bindparam("of_signature"), results.c.accepted)
+    .values(accepted=False)
+)
+_ENDED_AT = (
+    select(attempts.c.ended_at).where(attempts.c.id == bindparam("of_attempt")).scalar_subquery()
+)
+_KEEP_RESULT = results.insert().values(
+    signature=bindparam("of_signature"),
+    attempt_id=bindparam("of_attempt"),
+    metrics=bindparam("to_metrics"),
+    accepted=bindparam("to_accepted"),
+    arrived_at=func.coalesce(_ENDED_AT, bindparam("started")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +72,21 @@ def advance_epoch(connection: Connection) -> int:
 def _set_state(connection: Connection, task: TaskRow, event: Event, **changes: Any) -> State:
     """Moves a task as the lifecycle allows; the stored state must still be what it was."""
     state = move(task.state, event)
-    statement = (
-        tasks.update()
-        .where(tasks.c.signature == task.signature, tasks.c.state == task.state.value)
-        .values(state=state.value, **changes)
-    )
-    if connection.execute(statement).rowcount != 1:
+    of = {"of_signature": task.signature, "from_state": task.state.value}
+    if connection.execute(_MOVE, {**of, "state": state.value, **changes}).rowcount != 1:
         raise IllegalMove(f"{task.task_id} is not {task.state} any more")
     return state
 
 
 def _next_number(connection: Connection, signature: str) -> int:
-    query = select(func.coalesce(func.max(attempts.c.number), 0))
-    return int(connection.execute(query.where(attempts.c.signature == signature)).scalar_one()) + 1
+    return int(connection.execute(_LAST_NUMBER, {"of_signature": signature}).scalar_one()) + 1
 
 
 def _new_attempt(connection: Connection, task: TaskRow, values: dict[str, Any]) -> Attempt:
     number = _next_number(connection, task.signature)
     row: dict[str, Any] = {"signature": task.signature, "number": number, "lease_seconds": 0.0}
     row |= values
-    key = connection.execute(attempts.insert().values(**row)).inserted_primary_key
+    key = connection.execute(_NEW_ATTEMPT, row).inserted_primary_key
     assert key is not None
     outcome = row.get("outcome")
     return Attempt(
@@ -105,8 +126,8 @@ def claim(
 def resume(connection: Connection, task: TaskRow, attempt: Attempt) -> None:
     """An attempt given up for lost runs after all, and no other has begun."""
     _set_state(connection, task, Event.RESUME)
-    statement = attempts.update().where(attempts.c.id == attempt.id)
-    connection.execute(statement.values(outcome=None, ended_at=None))
+    change = {"of_attempt": attempt.id, "outcome": None, "ended_at": None}
+    connection.execute(_CHANGE_ATTEMPT, change)
 
 
 def end_attempt(connection: Connection, attempt: Attempt, outcome: Outcome, report: Report) -> None:
@@ -120,8 +141,8 @@ def end_attempt(connection: Connection, attempt: Attempt, outcome: Outcome, repo
         "error": report.error,
     }
     changes = {name: value for name, value in known.items() if value not in ("", None)}
-    statement = attempts.update().where(attempts.c.id == attempt.id)
-    connection.execute(statement.values(outcome=outcome.value, ended_at=report.now, **changes))
+    ended = {"of_attempt": attempt.id, "outcome": outcome.value, "ended_at": report.now}
+    connection.execute(_CHANGE_ATTEMPT, {**ended, **changes})
 
 
 def record_attempt(
@@ -144,8 +165,7 @@ def record_attempt(
 
 def complete(connection: Connection, task: TaskRow, attempt: Attempt, metrics: str) -> None:
     """Makes a result the accepted one and the task COMPLETED, from any state but that."""
-    previous = results.update().where(results.c.signature == task.signature, results.c.accepted)
-    connection.execute(previous.values(accepted=False))
+    connection.execute(_UNACCEPT, {"of_signature": task.signature})
     keep_result(connection, task, attempt, metrics, accepted=True)
     _set_state(connection, task, Event.SUBMIT)
 
@@ -154,18 +174,14 @@ def keep_result(
     connection: Connection, task: TaskRow, attempt: Attempt, metrics: str, *, accepted: bool = False
 ) -> None:
     """Stores a result; at most one per task is the accepted one."""
-    statement = results.insert().values(
-        signature=task.signature,
-        attempt_id=attempt.id,
-        metrics=metrics,
-        accepted=accepted,
-        arrived_at=func.coalesce(_ended_at(attempt), attempt.started_at),
-    )
-    connection.execute(statement)
-
-
-def _ended_at(attempt: Attempt) -> Any:
-    return select(attempts.c.ended_at).where(attempts.c.id == attempt.id).scalar_subquery()
+    values = {
+        "of_signature": task.signature,
+        "of_attempt": attempt.id,
+        "to_metrics": metrics,
+        "to_accepted": accepted,
+        "started": attempt.started_at,
+    }
+    connection.execute(_KEEP_RESULT, values)
 
 
 def fail(

@@ -98,6 +98,26 @@ _ATTEMPT = select(
     attempts.c.lease_seconds,
     attempts.c.started_at,
 ).join(tasks, tasks.c.signature == attempts.c.signature)
+_RUNNING = _ATTEMPT.where(attempts.c.outcome.is_(None))
+_OF_WORKER = _RUNNING.where(attempts.c.worker_id == bindparam("worker_id"))
+_REQUESTED = _OF_WORKER.where(attempts.c.request_id == bindparam("request_id")).order_by(
+    attempts.c.id
+)
+_OF_TASK = _ATTEMPT.where(attempts.c.signature == bindparam("signature")).order_by(
+    attempts.c.number
+)
+_EPOCH = select(meta.c.value).where(meta.c.key == "epoch")
+_UNFINISHED = select(tasks.c.id).where(tasks.c.state.in_(["PENDING", "RUNNING"])).limit(1)
+_ANY_TASK = select(tasks.c.id).limit(1)
+_DIRECTORIES = (
+    select(output_directories.c.id, output_directories.c.path)
+    .join(task_output_dirs, task_output_dirs.c.directory_id == output_directories.c.id)
+    .where(task_output_dirs.c.signature == bindparam("signature"))
+    .order_by(task_output_dirs.c.id)
+)
+_RESULTS = select(results.c.attempt_id, results.c.metrics, results.c.accepted).where(
+    results.c.signature == bindparam("signature")
+)
 
 
 def _task(row: Mapping[str, Any]) -> TaskRow:
@@ -119,13 +139,13 @@ def _one_task(connection: Connection, query: Select[Any], key: str | int) -> Tas
     return _task(dict(row)) if row else None
 
 
-def _attempts(connection: Connection, query: Select[Any]) -> list[Attempt]:
-    return [_attempt(row) for row in connection.execute(query).mappings()]
+def _attempts(connection: Connection, query: Select[Any], **keys: str) -> list[Attempt]:
+    return [_attempt(row) for row in connection.execute(query, keys).mappings()]
 
 
 def epoch(connection: Connection) -> int:
     """The epoch of the manager that may write; 0 before the first."""
-    found = connection.execute(select(meta.c.value).where(meta.c.key == "epoch")).scalar()
+    found = connection.execute(_EPOCH).scalar()
     return int(found) if found is not None else 0
 
 
@@ -149,57 +169,43 @@ def task_by_key(connection: Connection, key: int) -> TaskRow | None:
 
 def unfinished(connection: Connection) -> bool:
     """Whether any task is pending or running."""
-    query = select(tasks.c.id).where(tasks.c.state.in_(["PENDING", "RUNNING"])).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.execute(_UNFINISHED).first() is not None
 
 
 def any_task(connection: Connection) -> bool:
     """Whether there is a task at all."""
-    return connection.execute(select(tasks.c.id).limit(1)).first() is not None
+    return connection.execute(_ANY_TASK).first() is not None
 
 
 def directories_of(connection: Connection, signature: str) -> list[tuple[int, str]]:
     """Every directory linked to a task as (id, stored path), the primary first."""
-    query = (
-        select(output_directories.c.id, output_directories.c.path)
-        .join(task_output_dirs, task_output_dirs.c.directory_id == output_directories.c.id)
-        .where(task_output_dirs.c.signature == signature)
-        .order_by(task_output_dirs.c.id)
-    )
-    return [(row.id, row.path) for row in connection.execute(query)]
+    rows = connection.execute(_DIRECTORIES, {"signature": signature})
+    return [(row.id, row.path) for row in rows]
 
 
 def running(connection: Connection) -> list[Attempt]:
     """Every attempt that has no outcome yet."""
-    return _attempts(connection, _ATTEMPT.where(attempts.c.outcome.is_(None)))
+    return _attempts(connection, _RUNNING)
 
 
 def running_of_worker(connection: Connection, worker_id: str) -> list[Attempt]:
     """The attempts that run in the name of a worker."""
-    query = _ATTEMPT.where(attempts.c.outcome.is_(None), attempts.c.worker_id == worker_id)
-    return _attempts(connection, query)
+    return _attempts(connection, _OF_WORKER, worker_id=worker_id)
 
 
 def requested(connection: Connection, worker_id: str, request_id: str) -> list[Attempt]:
     """The running attempts that an earlier request with the same id began."""
-    query = _ATTEMPT.where(
-        attempts.c.request_id == request_id,
-        attempts.c.worker_id == worker_id,
-        attempts.c.outcome.is_(None),
-    )
-    return _attempts(connection, query.order_by(attempts.c.id))
+    return _attempts(connection, _REQUESTED, worker_id=worker_id, request_id=request_id)
 
 
 def attempts_of(connection: Connection, signature: str) -> list[Attempt]:
     """Every attempt of a task, the oldest first."""
-    query = _ATTEMPT.where(attempts.c.signature == signature).order_by(attempts.c.number)
-    return _attempts(connection, query)
+    return _attempts(connection, _OF_TASK, signature=signature)
 
 
 def results_of(connection: Connection, signature: str) -> list[tuple[int, str, bool]]:
     """Every result stored for a task as (attempt key, metrics as JSON text, accepted)."""
-    query = select(results.c.attempt_id, results.c.metrics, results.c.accepted)
-    rows = connection.execute(query.where(results.c.signature == signature))
+    rows = connection.execute(_RESULTS, {"signature": signature})
     return [(row.attempt_id, row.metrics, row.accepted) for row in rows]
 
 
