@@ -28,8 +28,12 @@ def with_live(figures: dict[str, Any], book: Notebook, now: float, home: Home) -
         for each in sorted(seen, key=lambda each: each.worker_id)
         if held.get(each.worker_id) or now - each.heard < FORGOTTEN_SECONDS
     ]
-    figures["manager"] = {"running": True} | {
-        name: (home.manager() or {}).get(name) for name in ("pid", "host", "started_at")
+    said = home.manager() or {}
+    figures["manager"] = {
+        "running": True,
+        "pid": said.get("pid"),
+        "host": said.get("hostname"),
+        "started_at": said.get("started_at"),
     }
     return figures
 
