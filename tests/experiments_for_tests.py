@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -57,6 +58,7 @@ def surroundings(seed: int) -> dict[str, Any]:
         "cwd": str(Path.cwd()),
         "mark": os.environ.get("SPOILED", ""),
         "path": os.environ.get("PATH", ""),
+        "umask": oct(os.umask(0o022)),
         "stdin": sys.stdin.read() if sys.stdin else "",
     }
 
@@ -66,6 +68,7 @@ def spoil(seed: int) -> dict[str, Any]:
     os.chdir("/")
     os.environ["SPOILED"] = "yes"
     del os.environ["PATH"]
+    os.umask(0o777)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout.close()
     os.close(1)
@@ -75,6 +78,12 @@ def spoil(seed: int) -> dict[str, Any]:
 def leave_thread(seed: int) -> dict[str, Any]:
     threading.Thread(target=threading.Event().wait, name="left-over").start()
     return {"pid": os.getpid()}
+
+
+def leave_thread_and_no_log(seed: int) -> dict[str, Any]:
+    """As on a full disk: nothing can be written any more, and a thread goes on."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    return leave_thread(seed)
 
 
 def boom(seed: int) -> dict[str, Any]:

@@ -92,6 +92,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def umask() -> int:
+    found = os.umask(0o022)
+    os.umask(found)
+    return found
+
+
 def test_completes_and_is_a_file_before_it_is_a_message(bench: Bench) -> None:
     ending = bench.run("add", a=0.5)
     assert ending.outcome == "COMPLETED"
@@ -157,6 +163,7 @@ def test_what_an_attempt_spoils_the_next_does_not_find(bench: Bench) -> None:
     found = bench.run("both", turn=1).metrics
     assert found == {
         "cwd": str(bench.root), "mark": "", "path": os.environ["PATH"], "stdin": "",
+        "umask": oct(umask()),
     }  # fmt: skip
     assert "printed again" in bench.log()
     assert bench.run("both", turn=0).outcome == "COMPLETED"
@@ -167,6 +174,10 @@ def test_a_thread_left_over_retires_the_child(bench: Bench) -> None:
     assert (ending.outcome, ending.retire) == ("COMPLETED", True)
     assert "left-over" in bench.log()
     assert bench.run("leave_thread").metrics["pid"] != ending.metrics["pid"]
+
+
+def test_a_thread_left_over_does_not_keep_a_child_that_cannot_write(bench: Bench) -> None:
+    assert bench.run("leave_thread_and_no_log", timeout=20).outcome == "COMPLETED"
 
 
 FAILURES: list[tuple[str, str, str]] = [

@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -108,6 +109,7 @@ class Child:
         if os.getpid() != self._pid:
             os._exit(GONE)  # a copy that the experiment forked must not come back as the child
         self._surroundings.flush()
+        self._surroundings.regain()
         unsaved = _save(order, ending)
         told = self._notices.send(type="ended", unsaved=unsaved, ending=dataclasses.asdict(ending))
         gc.collect()  # while the supervisor submits: what the attempt left must not pile up
@@ -124,7 +126,7 @@ class Child:
         ending = self._attempt(order)
         threads = self._surroundings.left_over()
         if threads:
-            print(f"sqlqueue: threads were left running: {', '.join(threads)}", file=sys.stderr)
+            _say(f"sqlqueue: threads were left running: {', '.join(threads)}")
         retire = ending.retire or bool(threads)
         return dataclasses.replace(ending, retire=retire, sources=self._sources.look())
 
@@ -168,7 +170,7 @@ class Child:
         if self._stop.told:
             return Ending(STOPPED, seconds=seconds, retire=True)
         said = fault.describe(error)
-        print(said, file=sys.stderr)
+        _say(said)
         return Ending(fault.outcome(error), error=said, seconds=seconds, retire=True)
 
 
@@ -179,6 +181,12 @@ def _save(order: Order, ending: Ending) -> str:
     except OSError as error:
         return f"{order.folder}: {error}"
     return ""
+
+
+def _say(said: str) -> None:
+    """Into the log, if it takes it: a full disk or a spoilt stream must not end the child."""
+    with contextlib.suppress(Exception):
+        print(said, file=sys.stderr)
 
 
 def _number(value: object) -> float | None:
@@ -216,10 +224,14 @@ def main(arguments: list[str]) -> None:
         os.set_inheritable(fd, False)
     faulthandler.enable()  # a segmentation fault leaves a trace in the log
     child, identity = Child(Path.cwd(), Notices(notices)), _identity(control)
-    with open(control, "rb", closefd=False) as orders:
-        while _identity(control) == identity and (line := orders.readline()):
-            if not child.run(outcome.read_order(line)):
-                break
+    try:
+        with open(control, "rb", closefd=False) as orders:
+            while _identity(control) == identity and (line := orders.readline()):
+                if not child.run(outcome.read_order(line)):
+                    break
+    except BaseException:
+        _say(traceback.format_exc())
+        os._exit(GONE)  # threads of an experiment would keep the process, and the attempt, alive
     child.leave()
 
 

@@ -1,6 +1,6 @@
 """What an attempt finds around it in the child, put right before every attempt.
 
-Promises: each attempt starts in the root, with the environment, module path and signal
+Promises: each attempt starts in the root, with the environment, module path, umask and signal
 handlers that the child began with, and with descriptors 0, 1 and 2 open: nothing to read,
 and its own log file to write, whatever the attempt before did to them.  What is not here:
 what user code did inside its own modules; a child that cannot be put right is replaced.
@@ -30,12 +30,15 @@ class Surroundings:
         self._root = root
         self._on_term = on_term
         self._environ = dict(os.environ)
+        self._umask = os.umask(0)
+        os.umask(self._umask)
         self._path = [str(root), *(each for each in sys.path if each != str(root))]
         self._streams: list[TextIO] = []
         self._threads = set(threading.enumerate())
 
     def restore(self, log: Path) -> None:
         """Puts everything right, and opens the log."""
+        self.regain()
         os.chdir(self._root)
         _restore_environ(self._environ)
         sys.path[:] = self._path
@@ -43,6 +46,10 @@ class Surroundings:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _redirect(log)
         self._restore_streams()
+
+    def regain(self) -> None:
+        """What writing needs: files that this user may read again."""
+        os.umask(self._umask)
 
     def flush(self) -> None:
         """Brings what was printed into the log."""
