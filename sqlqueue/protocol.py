@@ -30,6 +30,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=300)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 LeaseSeconds = Annotated[float, Meta(ge=1.0, le=86400.0)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 WorkerType = Literal["gpu", "cpu"]
 FailedOutcome = Literal["FAILED", "OOM", "TIMEOUT"]
@@ -180,12 +181,12 @@ class NewTask(Struct, frozen=True, kw_only=True, omit_defaults=True):
     experiment: Name
     parameters: dict[str, Any]
     output_dir: str
-    seed: int | None = None
+    seed: Integer | None = None
     runtime_only: list[str] = []
-    priority: int = 0
+    priority: Integer = 0
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 3
-    timeout_seconds: float | None = None
-    cost: float = 1.0
+    timeout_seconds: Annotated[float, Meta(gt=0.0)] | None = None
+    cost: Annotated[float, Meta(ge=0.0)] = 1.0
 
 
 class AddTasks(Message, frozen=True, tag="add_tasks"):

@@ -19,6 +19,9 @@ from sqlqueue.plan.task import Parameter
 _EXACT: Final = 2**53
 """Up to here a float tells every integer from its neighbours."""
 
+_SEEDS: Final = 2**63
+"""Seeds are numbers to the queue too, and lie below it."""
+
 _EXPECTED: Final = {
     "int": "an integer",
     "float": "a number",
@@ -92,6 +95,8 @@ def _bounded(parameter: Parameter, value: Any) -> Any:
     inside = (low is None or value >= low) and (high is None or value <= high)
     if not inside:  # a nan is inside of nothing
         raise Mismatch(f"found {describe(value)}, expected {expected(parameter)}")
+    if parameter.name == "seed" and isinstance(value, int) and not -_SEEDS <= value < _SEEDS:
+        raise Mismatch(f"found {describe(value)}, expected a seed that fits into 64 bits")
     return value
 
 
