@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from sqlqueue import protocol
+from sqlqueue.errors import ProtocolError
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply
 from sqlqueue.store import adding, memory, reading
@@ -19,6 +20,7 @@ log = logging.getLogger("sqlqueue.manager")
 def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> Reply:
     connection = context.connection
     memory.remember(connection, request.experiments, context.wall)
+    _know_experiments(request, context)
     if not request.tasks:
         return protocol.AddedReply(phases={}, delivered=0)
     keys = book.claims.keys(connection, (each.output_dir for each in request.tasks))
@@ -26,6 +28,16 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     if due:
         _deliver_known(book, due, context)
     return protocol.AddedReply(phases=counts, delivered=len(due))
+
+
+def _know_experiments(request: protocol.AddTasks, context: Context) -> None:
+    named = sorted({each.experiment for each in request.tasks})
+    known = {each.name for each in memory.recall(context.connection, named)}
+    if missing := [name for name in named if name not in known]:
+        raise ProtocolError(
+            f"the tasks name the experiment {missing[0]!r}, which this queue does not know; "
+            "list it in `experiments`"
+        )
 
 
 def _deliver_known(book: Notebook, due: Sequence[tuple[str, int]], context: Context) -> None:
@@ -38,6 +50,8 @@ def _deliver_known(book: Notebook, due: Sequence[tuple[str, int]], context: Cont
 
 
 def prepare(book: Notebook, request: protocol.PrepareDirectories, context: Context) -> Reply:
+    if gone := book.claims.restore(context.connection, request.output_dirs):
+        book.outputs.rebuild(gone)
     moved = book.claims.claim(
         context.connection, request.output_dirs, context.wall, set_aside=request.set_aside
     )
