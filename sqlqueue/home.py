@@ -95,7 +95,7 @@ class Home:
         except FileNotFoundError:
             raise HomeError(f"{self.root}: no such folder to put the home in") from None
         except FileExistsError:
-            raise HomeError(f"{self.path}: is a file; the home must be a folder") from None
+            raise HomeError(f"{self.path}: is a file; name a folder with --home") from None
         for folder in (self.logs, self.attempts, self.checkpoints, self.salvage,
                        self.unsubmitted, self.workers):  # fmt: skip
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -116,7 +116,10 @@ class Home:
         try:
             return str(json.loads(self.identity_file.read_text())["queue"])
         except FileNotFoundError:
-            raise HomeError(f"{self.path}: not a sqlqueue home (no queue.json in it)") from None
+            raise HomeError(
+                f"{self.path}: not a sqlqueue home (no queue.json in it); "
+                "name the folder of a queue with --home, or run `sqlqueue init FILES...`"
+            ) from None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise HomeError(f"{self.identity_file}: unreadable: {error}") from None
 

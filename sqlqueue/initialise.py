@@ -110,7 +110,7 @@ def refuse_foreign(home: Home) -> None:
     if home.exists() or not home.path.exists():
         return
     if not home.path.is_dir():
-        raise HomeError(f"{home.path}: is a file; the home must be a folder")
+        raise HomeError(f"{home.path}: is a file; name a folder with --home")
     for each in sorted(home.path.iterdir()):
         if each.name not in HOME_FOLDERS and not each.name.startswith("."):
             raise HomeError(

@@ -47,7 +47,7 @@ def work(home: Home, wish: Wish, manager: str | None) -> int:
 
 def _where(home: Home, manager: str | None) -> dict[str, Any]:
     """The manager of this home, or one elsewhere with its token."""
-    if manager:
+    if manager is not None:
         return {"home": None, "address": address(manager), "token": token()}
     home.queue_id()
     return {"home": home, "address": None, "token": None}
