@@ -18,7 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving import QUICK, SECONDS, Running, acknowledge, ask, at_end, heartbeat, receive, send
+from serving import (
+    QUICK,
+    SECONDS,
+    Echo,
+    Running,
+    acknowledge,
+    ask,
+    at_end,
+    heartbeat,
+    receive,
+    send,
+)
 
 from sqlqueue import protocol
 from sqlqueue.errors import HomeError, ManagerRunning
@@ -256,6 +267,27 @@ def test_a_client_that_does_not_read_cannot_keep_it(home: Home) -> None:
             assert running.stop() == 0
 
 
+def test_a_signal_while_the_queue_is_being_recovered_means_not_to_listen(home: Home) -> None:
+    recovering, recovered = threading.Event(), threading.Event()
+
+    class Slow(Echo):
+        def start(self) -> None:
+            recovering.set()
+            assert recovered.wait(SECONDS)
+            super().start()
+
+    running = Running(home, writer=Slow)
+    thread = threading.Thread(target=running._run)
+    thread.start()
+    assert recovering.wait(SECONDS)
+    running._loop.call_soon_threadsafe(running._server.stop, "the test asked for it")
+    recovered.set()
+    thread.join(SECONDS)
+    assert running.status == 0
+    assert not home.socket.exists()
+    assert not home.manager_file.exists()
+
+
 def test_stopping_twice_is_stopping(home: Home) -> None:
     with Running(home) as running:
         running.ask_to_stop()
@@ -297,6 +329,7 @@ def test_until_done_does_not_wait_for_ever_for_idle_clients(home: Home) -> None:
 
 def test_until_done_goes_on_when_new_tasks_come(home: Home) -> None:
     with Running(home, until_done=True) as running, running.unix() as client:
+        assert ask(client, heartbeat()) == ACK
         running.writer.done = True
         wait_until(lambda: running._server._parting)
         running.writer.done = False
