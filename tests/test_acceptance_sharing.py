@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from typing import Any
 
@@ -114,3 +115,28 @@ def test_a_file_of_the_users_own_is_refused_named_and_left(study: Study) -> None
     study.run(sweep)
     with own.open(newline="") as lines:
         assert len(list(csv.reader(lines))) == 2
+
+
+@pytest.mark.parametrize("manager_runs", [True, False], ids=["beside a manager", "alone"])
+@pytest.mark.parametrize("command", ["init", "verify --repair"])
+def test_a_directory_that_was_removed_is_made_again(
+    study: Study, manager_runs: bool, command: str
+) -> None:
+    one = study.write("one.yaml", "results_one", **grid([1, 4]))
+    two = study.write("two.yaml", "deep/results_two", **grid([4]))
+    study.run(one, two)
+    if manager_runs:
+        study.manager.start()
+    before = (study.root / "deep/results_two/final_results.csv").read_bytes()
+    shutil.rmtree(study.root / "deep")
+    if command == "init":
+        study.init(one, two)
+    else:
+        study.cli.ok(*command.split())
+    assert (study.root / "deep/results_two/final_results.csv").read_bytes() == before
+    assert (study.root / "deep/results_two/.sqlqueue.json").exists()
+    study.init(study.write("two.yaml", "deep/results_two", **grid([1, 4, 16])))
+    if not manager_runs:
+        study.manager.start()
+    study.work()
+    assert study.widths("deep/results_two") == [1, 4, 16]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,6 +30,7 @@ from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
     DatabaseError,
+    DirectoryError,
     DirectoryUnavailable,
     EpochLost,
     NotAuthorised,
@@ -258,6 +259,13 @@ class Committer:
         try:
             if role != "owner":
                 raise NotAuthorised("only the queue's owner may say Repair")
+            self._restore_folders()
             return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
         except (NotAuthorised, StorageFailure) as error:
             return protocol.error_reply(error)
+
+    def _restore_folders(self) -> None:
+        """What cannot be put back is told by the repair of that directory."""
+        with suppress(DirectoryError), self.transaction() as connection:
+            paths = [path for path, _ in records.load(connection).values()]
+            self.claims.restore(connection, paths)

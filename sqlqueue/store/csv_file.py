@@ -33,6 +33,9 @@ _CHUNK: Final = 1 << 20
 _SAFE: Final = os.O_NONBLOCK | os.O_NOCTTY  # a pipe or a device under that name must not hang
 
 
+_GONE: Final = "its folder is gone; `sqlqueue verify --repair`, or `init`, makes it again"
+
+
 class NotAsRecorded(Exception):
     """The file is not, or not certainly, what the record says."""
 
@@ -94,7 +97,7 @@ def _opened(disk: Disk, path: Path, flags: int) -> Iterator[int]:
     except FileNotFoundError:
         if path.parent.is_dir():
             raise NotAsRecorded(f"{path} is gone") from None
-        raise
+        raise FileNotFoundError(errno.ENOENT, _GONE) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise NotAsRecorded(f"{path} is not an ordinary file") from None

@@ -87,6 +87,22 @@ class Claims:
         self._keys |= {each: known[path] for each, path in paths.items()}
         return moved
 
+    def restore(self, connection: Connection, output_dirs: Iterable[str]) -> list[int]:
+        """Makes folders of ours that somebody removed, and their markers, once more.
+
+        Returns the keys of those folders, whose CSVs are gone with them.
+        """
+        resolved = self.lanes.run({e: partial(stored_path, self.home, e) for e in output_dirs})
+        paths = set(_all(resolved).values())
+        known = records.directory_keys(connection, paths)
+        queue_id = self.home.queue_id()
+        calls = {
+            path: partial(_restore, self.disk, self.home.absolute(path), queue_id)
+            for path in sorted(known)
+            if self._written(connection, path, known)
+        }
+        return [known[path] for path, absent in _all(self.lanes.run(calls)).items() if absent]
+
     def _written(self, connection: Connection, path: str, known: Mapping[str, int]) -> bool:
         """Whether a CSV of ours is, or was, in that directory."""
         if path not in known:
@@ -118,20 +134,46 @@ def _all(outcomes: Mapping[str, T | BaseException]) -> dict[str, T]:
 
 def _check(folder: Path, queue_id: str, set_aside: bool) -> None:
     """Raises when the directory is another queue's or holds a CSV of a person's."""
-    owner = marker_of(folder)
-    if owner is not None and owner != queue_id:
-        raise DirectoryError(
-            f"belongs to another queue (its {csv_file.MARKER} says {owner}); choose another "
-            "output_dir, or remove that file if the other queue is gone"
-        )
+    _check_owner(folder, queue_id)
     file = folder / csv_file.NAME
     if not set_aside and os.path.lexists(file):
         raise DirectoryError(
             f"has a {csv_file.NAME} that this queue did not write; it was not touched. Move it "
             "away, or run `sqlqueue init --set-aside` to have it moved aside"
         )
+    _check_folder(folder)
+
+
+def _check_owner(folder: Path, queue_id: str) -> str | None:
+    """The id in the marker, if there is one; raises when it is another queue's."""
+    owner = marker_of(folder)
+    if owner is not None and owner != queue_id:
+        raise DirectoryError(
+            f"belongs to another queue (its {csv_file.MARKER} says {owner}); choose another "
+            "output_dir, or remove that file if the other queue is gone"
+        )
+    return owner
+
+
+def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DirectoryError("is a file; an output_dir must be a folder")
+
+
+def _restore(disk: Disk, folder: Path, queue_id: str) -> bool:
+    """Puts the folder and its marker back where they are missing; whether the folder was."""
+    if _check_owner(folder, queue_id) == queue_id:
+        return False
+    _check_folder(folder)
+    absent = not folder.is_dir()
+    _make_folder(disk, folder)
+    _mark(disk, folder, queue_id)
+    return absent
+
+
+def _mark(disk: Disk, folder: Path, queue_id: str) -> None:
+    data = json.dumps({"format": 1, "queue": queue_id}) + "\n"
+    disk.write_beside(folder / csv_file.MARKER, data.encode())
 
 
 def _make(disk: Disk, folder: Path, queue_id: str) -> Path | None:
@@ -139,8 +181,7 @@ def _make(disk: Disk, folder: Path, queue_id: str) -> Path | None:
     _make_folder(disk, folder)
     file, moved = folder / csv_file.NAME, None
     if marker_of(folder) != queue_id:
-        data = json.dumps({"format": 1, "queue": queue_id}) + "\n"
-        disk.write_beside(folder / csv_file.MARKER, data.encode())
+        _mark(disk, folder, queue_id)
     elif not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(13, "not writable by this user; change its permissions")
     if os.path.lexists(file):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection
 
@@ -166,6 +166,13 @@ class Outputs:
         self._doubtful[key] = self._written[key].data
         self._due.setdefault(key, ())
 
+    def rebuild(self, keys: Iterable[int]) -> NoReturn:
+        """Raises `Redo`: those files, suspended or not, are looked at before anything else."""
+        for key in keys:
+            self.suspended.pop(key, None)
+            self._due.setdefault(key, ())
+        raise Redo
+
     # --- between transactions ---------------------------------------------------------
 
     def mend(self, transaction: Transaction) -> None:
@@ -235,7 +242,9 @@ class Outputs:
     def _repair(self, transaction: Transaction, key: int, path: str) -> list[str]:
         file = self._file(path)
         try:
-            return [f"{path}: {each}" for each in self._mender.repair(transaction, key, file)]
+            actions = self._mender.repair(transaction, key, file)
+            self.suspended.pop(key, None)
+            return [f"{path}: {each}" for each in actions]
         except (OSError, DirectoryUnavailable, NotAsRecorded) as error:
             self._suspend(key, file, error)
             return [f"{path}: could not be repaired: {self.suspended[key].reason}"]
