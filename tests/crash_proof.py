@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from crash_scenarios import Room, Scenario, opened, promised, rows_of, signature
 from faults import DEATHS, HALVES, Ended, FaultyDisk, Plan, Tell, faulty_commits, in_a_child
+from power import NotingDisk, Platter
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import StorageFailure
@@ -33,6 +34,8 @@ CONTENT: Final = (
     "SELECT path, columns, length_bytes, checksum, next_checksum FROM output_directories",
 )
 """What of the database matters to a recovery."""
+
+AT_THE_END: Final = "at the end"
 
 
 class Broken(AssertionError):
@@ -57,16 +60,17 @@ class Workshop:
     """Makes rooms, and proves scenarios in them."""
 
     root: Path
-    disk: Callable[[Plan], Disk] = FaultyDisk
+    real: Callable[[Platter], Disk] = NotingDisk
     _templates: dict[str, Room] = field(default_factory=dict)
     _counts: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def room(self, scenario: Scenario) -> tuple[Room, list[bytes]]:
         """The state that the scenario begins with, and what a person wrote into it."""
-        room = self._template(scenario.template).copy(self.root / "room")
+        room = self.template(scenario.template).copy(self.root / "room")
         return room, scenario.edit(room)
 
-    def _template(self, name: str) -> Room:
+    def template(self, name: str) -> Room:
+        """A room that others are copies of."""
         if name not in self._templates:
             room = Room(self.root / f"template-{name}")
             {"fresh": room.fresh, "stocked": room.stocked, "bare": room.root.mkdir}[name]()
@@ -90,20 +94,38 @@ class Workshop:
         room, texts = self.room(scenario)
         return room, texts, self._child(scenario.run, room.home, Plan(at, mode))
 
-    def _child(self, work: Callable[[Home, Disk, Tell], None], home: Home, plan: Plan) -> Ended:
+    def _child(
+        self,
+        work: Callable[[Home, Disk, Tell], None],
+        home: Home,
+        plan: Plan,
+        real: Disk | None = None,
+    ) -> Ended:
         def run(tell: Tell) -> None:
             with faulty_commits(plan):
-                work(home, self.disk(plan), tell)
+                work(home, FaultyDisk(plan, real), tell)
 
         return in_a_child(run)
 
     def dies(self, scenario: Scenario, at: int, mode: str) -> None:
         """A death at one call; afterwards everything that was promised is there."""
         room, texts, ended = self.died(scenario, at, mode)
-        demand(ended.killed, f"call {at} never came")
+        demand(ended.killed or mode == AT_THE_END, f"call {at} never came")
         if not texts:
-            stands_whole(room, promised(ended.told))
-        settles(room, scenario, texts, promised(ended.told))
+            stands_whole(room, promised(ended.told, scenario))
+        settles(room, scenario, texts, promised(ended.told, scenario))
+
+    def loses_power(self, scenario: Scenario, at: int, mode: str, policy: str) -> None:
+        """The machine dies with the process; afterwards what was promised is still there."""
+        room, texts = self.room(scenario)
+        platter = Platter(room.root, self.root / "platter")
+        platter.begin()
+        ended = self._child(scenario.run, room.home, Plan(at, mode), self.real(platter))
+        demand(ended.killed or mode == AT_THE_END, f"call {at} never came")
+        platter.lose(policy)
+        if not texts:
+            stands_whole(room, promised(ended.told, scenario))
+        settles(room, scenario, texts, promised(ended.told, scenario))
 
     def dies_again(self, scenario: Scenario, at: int, mode: str) -> int:
         """The same, and then a death at every call of the recovery; how many those were."""
@@ -117,7 +139,7 @@ class Workshop:
     def _dies_again(self, scenario: Scenario, first: Plan, second: Plan) -> bool:
         room, texts, ended = self.died(scenario, first.at, first.mode)
         recovery = self._child(recover, room.home, second)
-        settles(room, scenario, texts, promised(ended.told))
+        settles(room, scenario, texts, promised(ended.told, scenario))
         return recovery.killed
 
     def states(self, scenario: Scenario) -> list[tuple[int, str]]:
@@ -137,24 +159,24 @@ class Workshop:
         told: list[str] = []
         with faulty_commits(plan):
             try:
-                scenario.run(room.home, self.disk(plan), told.append)
+                scenario.run(room.home, FaultyDisk(plan), told.append)
             except (OSError, StorageFailure):
                 demand(
                     plan.where not in ("a", "b", "c"),
                     f"an error in {plan.where} stopped the others",
                 )
             demand(plan.came, f"call {at} never came")
-        settles(room, scenario, texts, promised(told))
+        settles(room, scenario, texts, promised(told, scenario))
 
 
 def deaths(calls: list[tuple[str, str]]) -> list[tuple[int, str]]:
-    """Every death that can come at these calls: which, and how."""
+    """Every death that can come at these calls: which, and how; last, after all of them."""
     return [
         (number, mode)
         for number, (name, _) in enumerate(calls, start=1)
         for mode in DEATHS
         if mode != "halfway" or name in HALVES
-    ]
+    ] + [(len(calls) + 1, AT_THE_END)]
 
 
 def recover(home: Home, disk: Disk, tell: Tell) -> None:
@@ -169,16 +191,11 @@ def recover(home: Home, disk: Disk, tell: Tell) -> None:
 
 def stands_whole(room: Room, promises: set[tuple[int, str]]) -> None:
     """Before anything is recovered, each row that was promised stands in its CSV, whole."""
-    for cell, folder in promises & _with_results(room, promises):
-        lines = room.csv(folder).read_bytes().split(b"\n")[:-1]
+    for cell, folder in promises:
+        file = room.csv(folder)
+        lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
         found = sum(signature(cell).encode() in line for line in lines)
         demand(found == 1, f"{found} whole rows of {cell} in {folder} before recovery")
-
-
-def _with_results(room: Room, promises: set[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Of promises to link, those to tasks that have a result."""
-    done = {name for (name,) in query(room, "SELECT signature FROM results WHERE accepted")}
-    return {(cell, folder) for cell, folder in promises if signature(cell) in done}
 
 
 def query(room: Room, sql: str) -> list[tuple[Any, ...]]:
@@ -202,6 +219,8 @@ def settles(
     """Recovery agrees with what was promised; the scenario once more brings the rest."""
     recover(room.home, Disk(), lambda _: None)
     agrees(room, promises, texts)
+    aside = [each.name for each in room.root.rglob("*set-aside*")]
+    demand(texts or not aside, f"what is ours was taken for a person's: {aside}")
     scenario.run(room.home, Disk(), lambda _: None)
     wanted = {(cell, folder) for cell, folders in scenario.after.items() for folder in folders}
     agrees(room, promises | wanted, texts)
@@ -214,7 +233,7 @@ def agrees(room: Room, promises: set[tuple[int, str]], texts: list[bytes]) -> No
     """Database and CSVs agree, what was promised is there once, a person's bytes are kept."""
     findings = [str(each) for each in verify(room.home)]
     demand(not findings, "\n".join(findings))
-    for cell, folder in _with_results(room, promises):
+    for cell, folder in promises:
         found = _count(room, cell, folder)
         demand(found == 1, f"{found} rows of {cell} in {folder}")
     for text in texts:

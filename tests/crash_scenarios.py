@@ -352,11 +352,10 @@ def rows_of(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
 
 
-def promised(told: list[str]) -> set[tuple[int, str]]:
-    """Cell and folder of every promise that was told."""
-    found = set()
-    for each in told:
-        cell, folder = each.split("/", 1)
-        for name in [folder] if folder else LINKS[int(cell)]:
-            found.add((int(cell), name))
-    return found
+def promised(told: list[str], scenario: Scenario) -> set[tuple[int, str]]:
+    """Cell and folder of every row that was promised: of submissions, and of links to results."""
+    pairs = [each.split("/", 1) for each in told]
+    submitted = {int(cell) for cell, folder in pairs if not folder}
+    done = submitted | (set(STOCK) if scenario.template == "stocked" else set())
+    rows = {(cell, name) for cell in submitted for name in LINKS[cell]}
+    return rows | {(int(cell), name) for cell, name in pairs if name and int(cell) in done}

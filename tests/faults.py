@@ -35,18 +35,22 @@ HALVES: Final = ("append", "set_aside")
 
 @dataclass
 class Plan:
-    """At call `at` (from 1 on) the fault; `stays`: also at every later call in that folder."""
+    """At call `at` (from 1 on) the fault; `stays`: also at every later call in that folder.
+    Calls count once it has `begun`."""
 
     at: int = 0
     mode: str = ""
     stays: bool = False
     calls: list[tuple[str, str]] = field(default_factory=list)
     where: str = ""
+    begun: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, name: str, folder: str) -> str:
         """Counts a call; the fault that it has, or nothing."""
         with self._lock:
+            if not self.begun:
+                return ""
             self.calls.append((name, folder))
             if len(self.calls) == self.at:
                 self.where = folder
@@ -114,38 +118,39 @@ def nothing() -> None:
 
 
 class FaultyDisk(Disk):
-    """Real disk calls under a plan."""
+    """Disk calls under a plan; `real` does those that do not fail."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, real: Disk | None = None) -> None:
         self.plan = plan
+        self.real = real or Disk()
 
     def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
-        real = super().open
+        real = self.real.open
         return int(self._do("open", path.parent, lambda: real(path, flags, mode)))
 
     def append(self, fd: int, data: bytes) -> None:
-        real = super().append
+        real = self.real.append
         half = data[: max(1, len(data) // 2)]
         self._do("append", folder_of(fd), lambda: real(fd, data), lambda: real(fd, half))
 
     def truncate(self, fd: int, length_bytes: int) -> None:
-        real = super().truncate
+        real = self.real.truncate
         self._do("truncate", folder_of(fd), lambda: real(fd, length_bytes))
 
     def fsync(self, fd: int) -> None:
-        real = super().fsync
+        real = self.real.fsync
         self._do("fsync", folder_of(fd), lambda: real(fd))
 
     def fsync_dir(self, path: Path) -> None:
-        real = super().fsync_dir
+        real = self.real.fsync_dir
         self._do("fsync_dir", path, lambda: real(path))
 
     def replace(self, source: Path, target: Path) -> None:
-        real = super().replace
+        real = self.real.replace
         self._do("replace", target.parent, lambda: real(source, target))
 
     def set_aside(self, source: Path, target: Path) -> None:
-        real = super().set_aside
+        real = self.real.set_aside
         self._do(
             "set_aside",
             target.parent,
@@ -154,11 +159,11 @@ class FaultyDisk(Disk):
         )
 
     def unlink(self, path: Path) -> None:
-        real = super().unlink
+        real = self.real.unlink
         self._do("unlink", path.parent, lambda: real(path))
 
     def stat(self, path: Path) -> os.stat_result:
-        real = super().stat
+        real = self.real.stat
         found = self._do("stat", path.parent, lambda: real(path))
         assert isinstance(found, os.stat_result)
         return found
