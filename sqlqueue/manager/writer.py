@@ -37,7 +37,7 @@ _STOP: Final = object()
 _ALONE: Final = (protocol.Repair, protocol.PrepareDirectories)
 """Messages that need a commit of their own, before what follows them."""
 
-_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest)
+_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask)
 """Messages after which no task can have become available."""
 
 log = logging.getLogger("sqlqueue.manager")
@@ -173,15 +173,15 @@ class Writer:
     def _drain(self) -> Iterator[Any]:
         """The next thing that waits, and whatever waits behind it, up to a stop."""
         item = self._waiting.get()
-        for _ in range(MOST_JOBS):
-            yield item
+        yield item
+        for _ in range(MOST_JOBS - 1):
             if item is _STOP:
                 return
             try:
                 item = self._waiting.get_nowait()
             except queue.Empty:
                 return
-        self._waiting.put(item)
+            yield item
 
     def _process(self, jobs: list[Job]) -> None:
         """In the order in which they came; those that need a commit of their own get it."""
