@@ -193,6 +193,7 @@ class Outputs:
             path, record = records.load(connection, [key])[key]
         file = self._file(path)
         try:
+            self._free(key)
             if self._redone.get(key, 0) > 5:
                 raise DirectoryUnavailable("the file changes faster than it can be mended")
             if not self._looks_right(key, file, record):
@@ -209,6 +210,11 @@ class Outputs:
         if self.suspended.pop(key, None):
             log.info("Directory %s is usable again", path)
         return True
+
+    def _free(self, key: int) -> None:
+        """Raises while a disk call that was given up on may still do something to the file."""
+        if self.lanes.stuck(key):
+            raise DirectoryUnavailable("a disk call has not returned yet")
 
     def _looks_right(self, key: int, file: Path, record: Record) -> bool:
         """The cheap check; not enough where a write failed or was cut short."""
@@ -242,8 +248,10 @@ class Outputs:
     def _repair(self, transaction: Transaction, key: int, path: str) -> list[str]:
         file = self._file(path)
         try:
-            actions = self._mender.repair(transaction, key, file)
+            self._free(key)
+            actions = self._mender.repair(transaction, key, file, self._doubtful.get(key, b""))
             self.suspended.pop(key, None)
+            self._doubtful.pop(key, None)
             return [f"{path}: {each}" for each in actions]
         except (OSError, DirectoryUnavailable, NotAsRecorded) as error:
             self._suspend(key, file, error)

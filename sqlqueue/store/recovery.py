@@ -57,8 +57,7 @@ class Mender:
 
         `doubtful`: bytes that this process may have left at its end.
         """
-        extra = record.length_bytes / SLOWEST_BYTES_A_SECOND
-        found = self.lanes.one(key, partial(csv_file.inspect, self.disk, file, record), extra)
+        found = self._found(key, file, record)
         if found.kind is Kind.ABSENT and record.columns is None:
             self.lanes.one(key, partial(self.disk.stat, file.parent))
             return record
@@ -77,19 +76,26 @@ class Mender:
         columns = record.columns or OWN_COLUMNS
         return self.rewrite(transaction, key, file, record, columns, standing)
 
-    def repair(self, transaction: Transaction, key: int, file: Path) -> list[str]:
-        """Recovers the file, and rewrites it if even so it is not what the database says."""
+    def _found(self, key: int, file: Path, record: Record) -> Found:
+        extra = record.length_bytes / SLOWEST_BYTES_A_SECOND
+        return self.lanes.one(key, partial(csv_file.inspect, self.disk, file, record), extra)
+
+    def repair(self, transaction: Transaction, key: int, file: Path, doubtful: bytes) -> list[str]:
+        """Recovers the file; one that even so is not what the database says is moved aside, since
+        nothing accounts for its bytes, and rebuilt.
+        """
         with transaction() as connection:
             _, record = records.load(connection, [key])[key]
-        found = csv_file.inspect(self.disk, file, record)
-        after = self.recovered(transaction, key, file, record, b"")
+        found = self._found(key, file, record)
+        after = self.recovered(transaction, key, file, record, doubtful)
         actions = [] if found.kind is Kind.EXACT or after.columns is None else [_action(found)]
         if after.columns is not None:
             with transaction() as connection:
                 lines = list(self._lines(connection, key, after.columns))
             if csv_file.extend(csv_file.EMPTY, b"".join(lines)) != after.checksum:
-                self.rewrite(transaction, key, file, after, after.columns, after.look)
-                actions.append("rewritten from the database")
+                self._set_aside(transaction, key, file, after)
+                self.rewrite(transaction, key, file, after, after.columns, "")
+                actions.append("was not what the database says; moved aside and rebuilt")
         return actions
 
     @staticmethod

@@ -1,0 +1,166 @@
+"""A directory that does not answer: suspended after a time limit, the others go on, and nothing
+that comes back late does harm.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from crash_proof import Workshop, agrees, workshop
+from crash_scenarios import LINKS, MAIN, Desk, Room, opened, result
+from faults import FaultyDisk, Plan
+
+from sqlqueue import protocol
+from sqlqueue.protocol import Ack, Error, RepairedReply, Reply
+from support import wait_until
+
+LIMIT_SECONDS = 0.15
+
+
+class Hanging(Plan):
+    """A plan by which the N-th call that matches does not return before `released`."""
+
+    def __init__(self, matches: Callable[[str, str], bool], at: int = 1) -> None:
+        super().__init__(begun=False)
+        self.matches = matches
+        self.nth = at
+        self.seen = 0
+        self.failing: tuple[str, str] | None = None
+        self.released = threading.Event()
+
+    def fault(self, name: str, folder: str) -> str:
+        if not self.begun:
+            return ""
+        if (name, folder) == self.failing:
+            return "EIO"
+        if self.matches(name, folder):
+            self.seen += 1
+            if self.seen == self.nth:
+                self.released.wait(30)
+        return ""
+
+    @property
+    def came(self) -> bool:
+        return self.seen >= self.nth
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    with workshop() as shop:
+        yield made(shop)
+
+
+def made(shop: Workshop) -> Room:
+    return shop.room(MAIN[2])[0]
+
+
+def ask(desk: Desk, *cells: int, **metrics: float) -> list[Reply]:
+    started = time.monotonic()
+    replies = desk.say(*(result(cell, **metrics) for cell in cells))
+    assert time.monotonic() - started < 60 * LIMIT_SECONDS
+    return replies
+
+
+def kinds(replies: list[Reply]) -> list[type[Reply]]:
+    return [type(each) for each in replies]
+
+
+def back(desk: Desk, plan: Hanging) -> None:
+    """The disk answers again, and time passes."""
+    plan.released.set()
+    wait_until(lambda: not any(map(desk.committer._lanes.stuck, (1, 2))), what="the late call")
+    for _ in range(6):
+        desk.later()
+    assert desk.committer.outputs.trouble() == {}
+
+
+def limited(desk: Desk) -> Desk:
+    desk.committer._lanes.limit_seconds = LIMIT_SECONDS
+    desk.committer._lanes._most = 4
+    return desk
+
+
+def lives(room: Room, plan: Hanging, **metrics: float) -> None:
+    """`b` hangs: `a` goes on; released, everything arrives."""
+    with opened(room.home, FaultyDisk(plan)) as desk:
+        limited(desk)
+        plan.begun = True
+        alone, both = ask(desk, 2, 4, **metrics)
+        if plan.came:
+            assert isinstance(alone, Ack)
+            assert isinstance(both, Error)
+            assert both.retryable
+            assert kinds(ask(desk, 2, 3, **metrics)) == [Ack, Error]
+        back(desk, plan)
+        assert kinds(ask(desk, 2, 3, 4, **metrics)) == [Ack, Ack, Ack]
+    agrees(room, {(cell, folder) for cell in (2, 3, 4) for folder in LINKS[cell]}, [])
+    assert not list(room.home.salvage.iterdir())
+
+
+@pytest.mark.parametrize("metrics", [{}, {"new": 0.5}], ids=["rows", "a new metric"])
+def test_the_others_go_on_at_whichever_call_it_hangs(metrics: dict[str, float]) -> None:
+    number = 1
+    with workshop() as shop:
+        while True:
+            plan = Hanging(lambda _, folder: folder == "b", number)
+            lives(made(shop), plan, **metrics)
+            if not plan.came:
+                break
+            number += 1
+    assert number > 3
+
+
+def test_a_cut_that_comes_late_cannot_take_what_was_acked_meanwhile(room: Room) -> None:
+    plan = Hanging(lambda name, folder: (name, folder) == ("truncate", "a"))
+    plan.failing = ("fsync", "b")
+    with opened(room.home, FaultyDisk(plan)) as desk:
+        limited(desk)
+        plan.begun = True
+        replies = ask(desk, 2, 3)
+        assert plan.came
+        assert Error in kinds(replies)
+        ask(desk, 2)
+        plan.failing = None
+        back(desk, plan)
+        assert kinds(ask(desk, 2, 3)) == [Ack, Ack]
+    agrees(room, {(2, "a"), (3, "b")}, [])
+
+
+def test_repair_does_not_wait_for_a_folder_that_hangs(room: Room) -> None:
+    plan = Hanging(lambda _, folder: folder == "a")
+    with opened(room.home, FaultyDisk(plan)) as desk:
+        limited(desk)
+        plan.begun = True
+        for _ in range(2):
+            (reply,) = desk.say(protocol.Repair())
+            assert isinstance(reply, RepairedReply)
+            assert [line.split(":")[0] for line in reply.actions] == ["a"]
+        back(desk, plan)
+    agrees(room, set(), [])
+
+
+def test_a_manager_starts_beside_a_folder_that_hangs(room: Room) -> None:
+    plan = Hanging(lambda _, folder: folder == "b")
+    plan.begun = True
+    desk = limited(Desk(room.home, FaultyDisk(plan)))
+    desk.committer.open()
+    assert kinds(ask(desk, 2, 3)) == [Ack, Error]
+    back(desk, plan)
+    assert kinds(ask(desk, 3)) == [Ack]
+    desk.committer.close()
+    agrees(room, {(2, "a"), (3, "b")}, [])
+
+
+def test_an_error_names_folder_and_reason(room: Room) -> None:
+    plan = Hanging(lambda _, folder: folder == "b")
+    with opened(room.home, FaultyDisk(plan)) as desk:
+        limited(desk)
+        plan.begun = True
+        (reply,) = ask(desk, 3)
+        assert isinstance(reply, Error)
+        assert reply.code == "directory_unavailable"
+        assert "cannot write to b just now: no answer from the disk" in reply.message
+        back(desk, plan)
