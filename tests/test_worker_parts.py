@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import Running
 
 from sqlqueue import unsubmitted
 from sqlqueue.disk import Disk
@@ -20,13 +21,26 @@ from sqlqueue.errors import (
     DirectoryUnavailable,
     ManagerUnreachable,
     ProtocolError,
+    StorageFailure,
     UnknownTask,
     UsageError,
 )
 from sqlqueue.home import Home
-from sqlqueue.protocol import Ack, Release, SubmitResult, TaskFailed, TaskReply
+from sqlqueue.protocol import (
+    Ack,
+    NoTask,
+    Release,
+    Reply,
+    Request,
+    RequestTask,
+    SubmitResult,
+    TaskFailed,
+    TaskReply,
+    error_reply,
+)
 from sqlqueue.worker import code, deaths, devices, names, outcome, sources
 from sqlqueue.worker import place as places
+from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.delivery import Delivery, within
 from sqlqueue.worker.outcome import Ending, Order
 from sqlqueue.worker.place import Place
@@ -417,3 +431,30 @@ def test_without_a_shared_home_everything_lies_in_the_state_folder(
 
 def test_host_names_fit() -> None:
     assert names.host() == socket.gethostname()[: names.MAX_HOST_CHARACTERS]
+
+
+# --- asking --------------------------------------------------------------------------
+
+
+def test_a_request_without_an_answer_is_repeated_under_its_own_id(place: Place) -> None:
+    """Else a task that was given out meanwhile waits for its lease to lapse."""
+    heard: list[str | None] = []
+
+    def answer(request: Request) -> Reply:
+        if not isinstance(request, RequestTask):
+            return Ack()
+        heard.append(request.request_id)
+        lost = StorageFailure("did not answer")
+        return error_reply(lost) if len(heard) == 1 else NoTask(done=len(heard) > 2)
+
+    name = names.take(place.home.workers, "cpu")
+    asker = Asker(
+        place, Delivery(place), name, devices.CPU, threading.Event(), wait=False, lease_seconds=60.0
+    )
+    with Running(place.home) as running:
+        running.writer.handler = answer
+        assert asker.hand_back(None, None) is None
+        assert asker.next_task() is None
+    asker.close()
+    name.release()
+    assert heard[0] == heard[1] != heard[2]

@@ -64,6 +64,7 @@ class Asker:
         self._lease_seconds = lease_seconds
         self._reserved: str | None = None
         self._reserved_during: TaskReply | None = None
+        self._unanswered: str | None = None
         self._client = place.client()
         self._lock = threading.Lock()  # held while a task may be on its way to us
 
@@ -125,6 +126,8 @@ class Asker:
                 self._delivery.settle(report, answers[0], order)
                 self._log(report, answers[0])
             self.given = None
+            if ask and isinstance(answers[-1], QueueError):
+                self._unanswered = ask[0].request_id
             return self._take(answers[-1]) if ask else None
 
     def _log(self, report: Report, answer: Reply | QueueError) -> None:
@@ -146,6 +149,8 @@ class Asker:
             answer = self._insist(lambda: self._client.request(request))
         finally:
             self.polling = False
+        if answer is not None:
+            self._unanswered = None
         return answer if isinstance(answer, NoTask) else self._take(answer)
 
     def _take(self, answer: Reply | QueueError | None) -> TaskReply | None:
@@ -190,7 +195,7 @@ class Asker:
             worker_id=self._name.text,
             worker_type=self._device.worker_type,
             wait=wait_seconds,
-            request_id=uuid.uuid4().hex,
+            request_id=(None if reserve else self._unanswered) or uuid.uuid4().hex,
             lease_seconds=self._lease_seconds,
             host=host(),
             device=self._device.reported,
