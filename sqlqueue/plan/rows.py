@@ -18,6 +18,7 @@ from typing import Any
 Scalar = str | int | float | bool | None
 
 _BREAKS = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_NUMBERS = frozenset({int, float, bool})
 _QUOTED = re.compile('[,"]|^ | $')
 
 
@@ -100,10 +101,15 @@ def _escape(found: re.Match[str]) -> str:
 
 def line(values: Iterable[Any]) -> bytes:
     """One row, quoted where needed, with its line end."""
-    texts = [cell(value) for value in values]
+    texts = [_quoted(value) for value in values]
     if len(texts) == 1 and not texts[0]:
         return b'""\n'
-    return (",".join(_quote(text) for text in texts) + "\n").encode()
+    return (",".join(texts) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _quoted(value: Any) -> str:
+    """One value as it stands in a line.  Most are numbers, which need no second look."""
+    return repr(value) if type(value) in _NUMBERS else _quote(cell(value))
 
 
 def _quote(text: str) -> str:
