@@ -35,7 +35,15 @@ def command_of(app: typer.Typer) -> Any:
         help_option = each.get_help_option(typer.Context(each, parent=above))
         for param in (*each.params, help_option):
             _lighten(param)
+            _name_plainly(param)
     return group
+
+
+def _name_plainly(param: Any) -> None:
+    """`FILES...` in the help, where typer would write `{FILES...}...` and a Python type."""
+    if getattr(param, "param_type_name", "") == "argument" and param.metavar:
+        param._usage_display_name = lambda: param.metavar
+        param.display_type = lambda ctx: ""  # noqa: ARG005
 
 
 def _lighten(param: Any) -> None:

@@ -29,8 +29,14 @@ SILENT_SECONDS: Final = 60.0
 """A pipe gets a line after this time even when nothing changed."""
 HINT: Final = "Ctrl-C stops; nothing is lost"
 WIDEST: Final = 110
+ROOMY: Final = 70
 MOST_TASKS: Final = 12
 MOST_PHASES: Final = 20
+LEAST_PHASES: Final = 4
+OTHER_LINES: Final = 6
+"""Empty lines between the parts, and the two at the foot."""
+STATE_COLUMNS: Final = 20
+"""Kept free for what a phase is doing, so that the bars do not change their length."""
 
 
 class Display(Protocol):
@@ -88,32 +94,66 @@ class Picture:
         self._live = live
         self._console = console
         self._began = time.monotonic()
+        self._columns = console.width
+        self._widths: list[int] = []
 
     def show(self, status: Figures) -> None:
+        columns, rows = self._console.size
+        self._narrowed(columns)
         elapsed = time.monotonic() - self._began
-        self._live.update(drawn(status, elapsed, self._console.width), refresh=True)
+        picture = drawn(status, elapsed, columns, rows)
+        lines = self._console.render_lines(picture, pad=False)
+        self._widths = [sum(each.cell_length for each in line) for line in lines]
+        self._live.update(picture, refresh=True)
+
+    def _narrowed(self, columns: int) -> None:
+        """A terminal that became narrower broke the lines: clears what rich does not know of."""
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        if columns < self._columns:
+            more = sum((each - 1) // columns for each in self._widths if each)
+            steps = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * more
+            self._console.control(Control(*steps))
+        self._columns = columns
 
     def say(self, line: str) -> None:
         self._console.print(printable(line), markup=False, style="yellow")
 
 
-def drawn(status: Figures, elapsed_seconds: float, columns: int) -> RenderableType:
+def drawn(status: Figures, elapsed_seconds: float, columns: int, rows: int = 60) -> RenderableType:
     """Bars per phase, running tasks, failures, and the whole in one line."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_bars(status["phases"], min(columns, WIDEST))]
-    tasks = _running(status["workers"])
+    tasks, failed = _running(status["workers"]), _failed(status, columns)
+    room = rows - OTHER_LINES - min(len(tasks), MOST_TASKS + 1) - len(failed)
+    parts: list[RenderableType] = [Text(), *_phases(status["phases"], columns, room)]
     if tasks:
         parts += [Text(), _tasks(tasks)]
-    parts += [Text(line, style="red", no_wrap=True) for line in _failed(status, columns)]
+    parts += [Text(line, style="red", no_wrap=True) for line in failed]
     foot = f"{report.headline(status)}; running for {duration(elapsed_seconds)}"
-    parts += [Text(), Text(foot, style="bold"), Text(HINT, style="dim")]
+    parts += [
+        Text(),
+        Text(foot, style="bold", no_wrap=True, overflow="ellipsis"),
+        Text(HINT, style="dim"),
+    ]
     return Group(*parts)
 
 
+def _phases(phases: list[dict[str, Any]], columns: int, room: int) -> list[RenderableType]:
+    """The bars that there is room for, and how many more there are."""
+    from rich.text import Text
+
+    chosen = _chosen(phases, max(LEAST_PHASES, min(MOST_PHASES, room)))
+    bars = _bars(chosen, min(columns, WIDEST))
+    if rest := len(phases) - len(chosen):
+        return [bars, Text(f"and {plural(rest, 'more phase')}", style="dim")]
+    return [bars]
+
+
 def _bars(phases: list[dict[str, Any]], columns: int) -> RenderableType:
-    """One bar per phase; of many, those that are not complete come first."""
+    """One bar per phase."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -122,34 +162,42 @@ def _bars(phases: list[dict[str, Any]], columns: int) -> RenderableType:
     grid.width = columns
     grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     grid.add_column(ratio=4, min_width=10)
-    for side in ("right", "right", "left"):
-        grid.add_column(justify="right" if side == "right" else "left", no_wrap=True)
-    for each in _chosen(phases):
+    for _ in ("counts", "share"):
+        grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=STATE_COLUMNS if columns >= ROOMY else None)
+    for each in phases:
         done, total = each["completed"], each["total"]
-        bar = ProgressBar(total=max(total, 1), completed=done)
+        bar = ProgressBar(
+            total=max(total, 1), completed=done, complete_style="cyan", finished_style="green"
+        )
         counts = f"{thousands(done)}/{thousands(total)}"
         name = Text(printable(each["phase"]))
         grid.add_row(name, bar, counts, share(done, total), _state(each))
     return grid
 
 
-def _chosen(phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if len(phases) <= MOST_PHASES:
+def _chosen(phases: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """All, or of too many those where something happens, then those that are not complete."""
+    if len(phases) <= most:
         return phases
-    return sorted(phases, key=lambda each: each["completed"] == each["total"])[:MOST_PHASES]
+    return sorted(phases, key=_calm)[: most - 1]
+
+
+def _calm(phase: Figures) -> tuple[bool, bool]:
+    return not phase["running"], phase["completed"] == phase["total"]
 
 
 def _state(phase: Figures) -> RenderableType:
     from rich.text import Text
 
-    text = Text()
+    parts = []
     if phase["running"]:
-        text.append(f"{phase['running']} running ", "cyan")
+        parts.append(Text(f"{phase['running']} running", "cyan"))
     if phase["failed"]:
-        text.append(f"{phase['failed']} failed ", "red")
+        parts.append(Text(f"{phase['failed']} failed", "red"))
     if left := report.left(phase):
-        text.append(f"{left} left")
-    return text
+        parts.append(Text(f"{left} left"))
+    return Text(", ").join(parts)
 
 
 def _running(workers: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:

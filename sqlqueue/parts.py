@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -28,8 +29,29 @@ TOLD_LINES: Final = 15
 MAX_LOG_BYTES: Final = 16 * 1024 * 1024
 _PR_SET_PDEATHSIG: Final = 1
 _LOUD: Final = re.compile(r"^\S+ (warning|error|critical): ")
-_TOLD: Final = re.compile(r" warning: \S+: (FAILED|OOM|TIMEOUT) of ")
+_TOLD: Final = re.compile(r" warning: \S+: (FAILED|OOM|TIMEOUT) (of )?\S+: ")
 """What a worker says of a failed attempt: its manager says it too, and what follows."""
+_FAILED: Final = re.compile(r": (?:FAILED|OOM|TIMEOUT): (.*); it (?:runs again|is FAILED)")
+MOST_ALIKE: Final = 6
+"""Failures for one reason that are told one by one; a study where all fail has thousands."""
+ENOUGH: Final = "more failures like these are only counted"
+
+
+class Repeats:
+    """Tells the first few failures for one reason, and after them only that there are more."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def told(self, line: str) -> str:
+        """The line, or what stands in its place; empty for nothing."""
+        failed = _FAILED.search(line)
+        if failed is None:
+            return line
+        self._seen[failed[1]] += 1
+        if self._seen[failed[1]] <= MOST_ALIKE:
+            return line
+        return ENOUGH if self._seen[failed[1]] == MOST_ALIKE + 1 else ""
 
 
 class Part:

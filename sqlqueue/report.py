@@ -35,7 +35,7 @@ _COUNTS: Final = (
 )
 _PHASES: Final = (
     Column("PHASE", least=12),
-    Column(""),
+    Column("", "right"),
     Column("DONE", "right", colour="green"),
     Column("OF", "right"),
     *_COUNTS,
@@ -91,7 +91,7 @@ def overview(status: Figures, page: Page) -> list[str]:
         f"queue    {printable(str(status['home']))}",
         f"tasks    {page.paint(headline(status), 'bold')}",
         *([f"         {rest}"] if rest else []),
-        f"manager  {_manager(status['manager'])}",
+        f"manager  {_manager(status['manager'], status['done'])}",
     ]
 
 
@@ -102,7 +102,9 @@ def headline(status: Figures) -> str:
         return "none yet; `sqlqueue init FILES...` adds some"
     text = f"{thousands(done)} of {plural(total, 'task')} completed ({share(done, total)})"
     eta = None if status["done"] else status["eta_seconds"]
-    return text if eta is None else f"{text}, about {duration(eta)} left"
+    if eta is None:
+        return text
+    return f"{text}, about {duration(eta)} {'left' if status['totals']['running'] else 'of work'}"
 
 
 def others(totals: Figures) -> str:
@@ -110,9 +112,9 @@ def others(totals: Figures) -> str:
     return ", ".join(f"{thousands(totals[name])} {name}" for name in OTHERS if totals[name])
 
 
-def _manager(manager: Figures) -> str:
+def _manager(manager: Figures, done: bool) -> str:
     if not manager["running"]:
-        return "not running; `sqlqueue serve` starts one"
+        return "not running" + ("" if done else "; `sqlqueue serve` starts one")
     host = printable(str(manager.get("host") or "this host"))
     return f"pid {manager['pid']} on {host}{_since(manager.get('started_at'))}"
 
@@ -212,5 +214,6 @@ def remarks(status: Figures, page: Page) -> list[str]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
         lines.append(page.paint(f"{text}; a running manager takes them in", "yellow"))
     if status["failures"]:
-        lines.append(f"output of a task: {printable(str(status['home']))}/logs/TASK_ID/")
+        task = printable(str(status["failures"][0]["task_ids"][0]))
+        lines.append(f"output: {printable(str(status['home']))}/logs/{task}/, one file a try")
     return lines

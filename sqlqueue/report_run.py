@@ -17,14 +17,18 @@ CSV: Final = "final_results.csv"
 NAMED: Final = 8
 
 
-def print_summary(status: Figures, seconds: float) -> None:
+def print_summary(status: Figures, seconds: float | None) -> None:
     """Prints what was completed, what failed, where the rows are, and what to do next."""
     print("\n".join(["", *summary_lines(status, seconds, page_of(sys.stdout))]), flush=True)
 
 
-def summary_lines(status: Figures, seconds: float, page: Page) -> list[str]:
-    """The summary; tasks that failed are named with what to look at."""
-    lines = [page.paint(f"{report.headline(status)} in {duration(seconds)}", "bold")]
+def summary_lines(status: Figures, seconds: float | None, page: Page) -> list[str]:
+    """The summary; tasks that failed are named with what to look at.
+
+    `seconds`: how long it ran; None when there was nothing to run.
+    """
+    took = "" if seconds is None else f" in {duration(seconds)}"
+    lines = [page.paint(report.headline(status) + took, "bold")]
     if rest := report.others(status["totals"]):
         lines.append(rest)
     lines += ["", *_files(status)]
@@ -32,7 +36,7 @@ def summary_lines(status: Figures, seconds: float, page: Page) -> list[str]:
     lines += ["", *failures] if failures else []
     remarks = report.remarks(status, page)
     lines += ["", *remarks] if remarks else []
-    return [*lines, "", _next(status)]
+    return [*lines, "", *_next(status)]
 
 
 def _files(status: Figures) -> list[str]:
@@ -48,7 +52,10 @@ def _files(status: Figures) -> list[str]:
     return lines + ([f"and {plural(rest, 'more file')}"] if rest > 0 else [])
 
 
-def _next(status: Figures) -> str:
+def _next(status: Figures) -> list[str]:
     if status["totals"]["failed"]:
-        return "Next: read the output of what failed; `sqlqueue status` shows all of it"
-    return "Next: `sqlqueue verify` proves the files; add values and `run` again for new cells only"
+        return ["Next: read the output of what failed; `sqlqueue status` tells all this again"]
+    return [
+        "Next: `sqlqueue verify` proves the files;",
+        "      add values to a sweep and `run` it again: only the new cells run",
+    ]

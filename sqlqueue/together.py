@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from sqlqueue import live
 from sqlqueue.contact import figures, manager_answers
-from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, Interrupted
+from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, Interrupted, QueueError
+from sqlqueue.figures import plural, thousands
 from sqlqueue.home import Home
 from sqlqueue.interrupts import handling
-from sqlqueue.parts import Part
+from sqlqueue.parts import Part, Repeats
 from sqlqueue.report import Figures
 from sqlqueue.report_run import print_summary
 
@@ -32,11 +33,12 @@ LOOK_SHARE: Final = 10
 def together(home: Home, phases: Collection[str], verbose: bool) -> int:
     """Runs what is in the queue; returns the exit status."""
     began = time.monotonic()
-    if not figures(home)["done"]:
+    idle = figures(home)["done"]
+    if not idle:
         with _interruptible(), live.display() as display:
             Crew(home, display, verbose).work()
     status = figures(home)
-    print_summary(status, time.monotonic() - began)
+    print_summary(status, None if idle else time.monotonic() - began)
     return EXIT_FAILED if failed(status, phases) else EXIT_DONE
 
 
@@ -69,6 +71,7 @@ class Crew:
         self._display = display
         self._manager = Part("manager", home, ["serve", *more])
         self._worker = Part("worker", home, ["work", *more])
+        self._repeats = Repeats()
         self._pause_seconds = LOOK_SECONDS
 
     def work(self) -> None:
@@ -115,7 +118,8 @@ class Crew:
         """Passes warnings on; a manager that was there and has left is replaced by ours."""
         for part in (self._manager, self._worker):
             for line in part.warnings() if part.started else []:
-                self._display.say(line)
+                if told := self._repeats.told(line):
+                    self._display.say(told)
         if not self._manager.started and not manager_answers(self._home):
             self._display.say("the manager has gone: starting one")
             self._manager.start()
@@ -137,9 +141,15 @@ class Crew:
                 "stopping: running tasks go back to the queue (Ctrl-C again: at once)"
             )
         self._stop()
-        raise Interrupted(
-            "interrupted: what was completed is kept; run the same command again for the rest"
-        )
+        raise Interrupted(f"interrupted: {self._kept()}; run the same command again for the rest")
+
+    def _kept(self) -> str:
+        try:
+            totals = figures(self._home)["totals"]
+        except QueueError:
+            return "what was completed is kept"
+        total = plural(totals["total"], "task")
+        return f"{thousands(totals['completed'])} of {total} completed and kept"
 
     def _stop(self) -> None:
         """First the worker, so that it can give its tasks back; then our manager."""

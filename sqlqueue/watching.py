@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from sqlqueue.contact import figures
 from sqlqueue.errors import EXIT_DONE
+from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.report import Figures, status_json, status_lines
 from sqlqueue.tables import page_of
 
-HIDDEN: Final = "output directories: `sqlqueue status` shows them"
 REDRAW: Final = "\x1b[H\x1b[J"
 AWAY: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """Another screen, no cursor, long lines cut."""
@@ -68,7 +68,7 @@ def _show(status: Figures, as_json: bool, on_screen: bool) -> None:
     if as_json:
         print(status_json(status, indent=None), flush=True)
     elif on_screen:
-        print(REDRAW + "\n".join(_fitting(status)), end="", flush=True)
+        print(REDRAW + "\n".join(fitting(status)), end="", flush=True)
     else:
         print(
             "\n".join([_heading(status), *status_lines(status, page_of(sys.stdout)), ""]),
@@ -76,12 +76,15 @@ def _show(status: Figures, as_json: bool, on_screen: bool) -> None:
         )
 
 
-def _fitting(status: Figures) -> list[str]:
-    """The lines that the terminal has room for; directories give way first."""
+def fitting(status: Figures) -> list[str]:
+    """The lines that the terminal has room for; directories give way, then quiet phases."""
     room = os.get_terminal_size(sys.stdout.fileno()).lines
     lines = _screen(status)
     if len(lines) > room:
-        lines = [*_screen(_without_directories(status)), "", HIDDEN]
+        less = _without_directories(status)
+        excess = len(_screen(less)) + len(_left_out(status, less)) - room
+        less = _without_quiet_phases(less, excess) if excess > 0 else less
+        lines = [*_screen(less), *_left_out(status, less)]
     if len(lines) <= room:
         return lines
     left_out = len(lines) - room + 1
@@ -92,6 +95,24 @@ def _without_directories(status: Figures) -> dict[str, Any]:
     """Only those stay that something is wrong with."""
     troubled = [each for each in status["directories"] if each["trouble"]]
     return {**status, "directories": troubled}
+
+
+def _without_quiet_phases(status: Figures, excess: int) -> dict[str, Any]:
+    """So many phases less, the last ones first; those that run or failed stay."""
+    quiet = [each for each in status["phases"] if not (each["running"] or each["failed"])]
+    gone = {each["phase"] for each in quiet[-excess:]}
+    kept = [each for each in status["phases"] if each["phase"] not in gone]
+    return {**status, "phases": kept}
+
+
+def _left_out(status: Figures, less: Figures) -> list[str]:
+    """What does not stand on the screen."""
+    phases = len(status["phases"]) - len(less["phases"])
+    directories = len(status["directories"]) - len(less["directories"])
+    parts = [plural(phases, "more phase")] if phases else []
+    if directories:
+        parts.append(plural(directories, "output directory", "output directories"))
+    return ["", f"{' and '.join(parts)}: `sqlqueue status` shows all"] if parts else []
 
 
 def _screen(status: Figures) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.live import Live
 from test_report import example
 
-from sqlqueue import figures, live, report_run
+from sqlqueue import figures, live, report_run, watching
 from sqlqueue.tables import Page
 
 
@@ -61,6 +63,57 @@ def test_many_phases_show_those_that_are_not_complete() -> None:
     assert "done59" not in text
 
 
+def test_a_low_terminal_shows_fewer_phases_and_the_whole_at_the_foot() -> None:
+    status = example()
+    status["phases"] = [status["phases"][1] | {"phase": f"quiet{n}"} for n in range(30)] + [
+        status["phases"][0]
+    ]
+    console = Console(width=80, height=20, file=io.StringIO(), force_terminal=True)
+    lines = console.render_lines(live.drawn(status, 75.0, 80, 20))
+    text = "\n".join("".join(each.text for each in line) for line in lines)
+    assert len(lines) <= 20
+    assert "exp1_vary_width" in text
+    assert "more phases" in text
+    assert "790 of 2,000" in text
+
+
+def test_a_narrowed_terminal_is_cleared_of_broken_lines() -> None:
+    written = io.StringIO()
+    console = Console(width=100, height=40, file=written, force_terminal=True)
+    with Live(console=console, auto_refresh=False, transient=True) as shown:
+        drawing = live.Picture(shown, console)
+        drawing.show(example())
+        before = written.getvalue()
+        console.width = 50
+        drawing.show(example())
+    ups = written.getvalue()[len(before) :].split("490/1,200")[0].count("\x1b[1A")
+    assert ups > before.count("\n")
+
+
+def screen(status: dict[str, Any], monkeypatch: pytest.MonkeyPatch, rows: int) -> list[str]:
+    monkeypatch.setattr(watching.os, "get_terminal_size", lambda _: os.terminal_size((80, rows)))
+    return watching.fitting(status)
+
+
+def test_watching_many_phases_keeps_workers_and_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = example()
+    quiet = [status["phases"][1] | {"phase": f"quiet{n}"} for n in range(40)]
+    status["phases"] = quiet + status["phases"][:1]
+    status["directories"] = [status["directories"][0]] * 40
+    lines = screen(status, monkeypatch, 30)
+    text = "\n".join(lines)
+    assert len(lines) == 30
+    for said in ("exp1_vary_width", "node7-gpu0", "5 × ValueError", "quiet0",
+                 "more phases and 40 output directories: `sqlqueue status` shows all"):  # fmt: skip
+        assert said in text
+
+
+def test_watching_with_room_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n".join(screen(example(), monkeypatch, 60))
+    assert "results_exp1_mnist" in text
+    assert "shows all" not in text
+
+
 def test_many_tasks_are_counted() -> None:
     status = example()
     status["workers"][0]["tasks"] *= 15
@@ -83,7 +136,7 @@ def test_the_summary_names_files_failures_and_what_is_next() -> None:
     text = "\n".join(report_run.summary_lines(example(), 75.0, Page(80)))
     for said in ("790 of 2,000 tasks completed (39%)", "in 1m 15s",
                  "490 rows  results_exp1_mnist/final_results.csv", "5 × ValueError",
-                 "logs/TASK_ID/", "Next: read the output of what failed"):  # fmt: skip
+                 "logs/exp1_vary_width_3_42/", "Next: read the output of what failed"):  # fmt: skip
         assert said in text
 
 

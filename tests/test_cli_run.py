@@ -17,7 +17,7 @@ import pytest
 from cli_queue import Place, place
 
 from sqlqueue.home import Home
-from sqlqueue.parts import Part
+from sqlqueue.parts import ENOUGH, MOST_ALIKE, Part, Repeats
 from support import Cli, ManagerProcess, sqlqueue_command, stop, wait_until
 
 RUN_SECONDS = 60.0
@@ -89,7 +89,7 @@ def test_when_all_is_done_nothing_is_started(here: Place) -> None:
 def test_a_failed_task_is_exit_1_and_named(here: Place) -> None:
     done = here.cli("run", here.sweep("a.yaml", "res_a", seeds=(1,), widths=(2, -3)))
     assert done.returncode == 1, done.stderr
-    for each in ("1 × ValueError: width must not be -3", "one_1_1", "logs/TASK_ID/", "1 failed"):
+    for each in ("1 × ValueError: width must not be -3", "one_1_1", "logs/one_1_1/", "1 failed"):
         assert each in done.stdout
     assert len(here.rows("res_a")) == 1
     other = here.cli("run", here.sweep("b.yaml", "res_b", "two", seeds=(5,)))
@@ -171,7 +171,7 @@ def test_warnings_are_passed_on_once_and_whole(tmp_path: Path) -> None:
     part.log.write_text(
         "10:00:00 cpu: running a_0 (attempt 1)\n"
         "10:00:01 warning: no GPU: USING THE CPU INSTEAD\n"
-        "10:00:02 warning: cpu: FAILED of a_0: ValueError: é\n"
+        "10:00:02 warning: cpu: FAILED a_0: ValueError: é\n"
         "10:00:03 error: disk"
     )
     assert part.warnings() == ["10:00:01 warning: no GPU: USING THE CPU INSTEAD"]
@@ -179,6 +179,22 @@ def test_warnings_are_passed_on_once_and_whole(tmp_path: Path) -> None:
         log.write(" full\n")
     assert part.warnings() == ["10:00:03 error: disk full"]
     assert part.warnings() == []
+
+
+def test_failures_for_one_reason_are_told_a_few_times_and_then_counted() -> None:
+    def line(number: int, reason: str) -> str:
+        return f"10:00:00 warning: Task a_{number} attempt 1 on w: FAILED: {reason}; it runs again"
+
+    repeats = Repeats()
+    told = [repeats.told(line(number, "ValueError: 7")) for number in range(MOST_ALIKE + 3)]
+    assert told == [
+        *(line(number, "ValueError: 7") for number in range(MOST_ALIKE)),
+        ENOUGH,
+        "",
+        "",
+    ]
+    assert repeats.told(line(99, "ValueError: 8")) == line(99, "ValueError: 8")
+    assert [repeats.told("10:00:01 warning: disk full")] * 9 == ["10:00:01 warning: disk full"] * 9
 
 
 def test_in_a_terminal_there_is_a_picture_and_then_a_summary(here: Place) -> None:

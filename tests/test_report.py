@@ -108,7 +108,7 @@ def test_everything_that_matters_is_said() -> None:
         "trouble in results_exp2_cifar10: suspended: no space left on device",
         "set aside: results_exp2_cifar10/final_results.csv.2026-03-02",
         "2 results saved locally, not in the database yet",
-        ".sqlqueue/logs/TASK_ID/",
+        ".sqlqueue/logs/exp1_vary_width_3_42/",
     ):
         assert said in text
 
