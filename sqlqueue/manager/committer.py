@@ -51,14 +51,7 @@ Role = Literal["owner", "worker"]
 MOST_TRIES: Final = 50
 """A batch is done again at most so often; each time a directory was mended or suspended."""
 
-_REFUSED: Final = (
-    IntegrityError,
-    DataError,
-    InterfaceError,
-    ProgrammingError,
-    ValueError,
-    OverflowError,
-)
+_REFUSED: Final = (IntegrityError, DataError, InterfaceError, ProgrammingError)
 """What one message's content can cause; any other failure of the database concerns all."""
 
 log = logging.getLogger("sqlqueue.manager")
@@ -211,13 +204,11 @@ class Committer:
         whole.connection.exec_driver_sql("SAVEPOINT message")
         try:
             reply = service.handle(self.book, job.request, job.role, part)
-        except QueueError as error:
+        except Exception as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
+                raise
             whole.connection.exec_driver_sql("ROLLBACK TO message")
-            reply = protocol.error_reply(error)
-        except _REFUSED as error:
-            whole.connection.exec_driver_sql("ROLLBACK TO message")
-            log.exception("A message could not be handled")
-            reply = protocol.Error(code="refused", message=f"cannot be stored: {error}")
+            reply = _refusal(error)
         else:
             for key, rows in part.rows.items():
                 whole.rows.setdefault(key, []).extend(rows)
@@ -269,3 +260,12 @@ class Committer:
         with suppress(DirectoryError), self.transaction() as connection:
             paths = [path for path, _ in records.load(connection).values()]
             self.claims.restore(connection, paths)
+
+
+def _refusal(error: Exception) -> Reply:
+    """The answer to the one message that could not be handled."""
+    if isinstance(error, QueueError):
+        return protocol.error_reply(error)
+    log.error("A message could not be handled", exc_info=error)
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    return protocol.Error(code="refused", message=f"cannot be stored: {reason}")

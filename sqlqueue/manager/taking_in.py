@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,11 +164,16 @@ def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Conte
         now=context.wall,
         host=request.host,
         device=request.device,
-        seconds=request.seconds,
+        seconds=_finite(request.seconds),
         code_version=request.code_version,
         log_file=request.log_file,
         error=request.error if isinstance(request, protocol.TaskFailed) else None,
     )
+
+
+def _finite(seconds: float | None) -> float | None:
+    """A duration that is no number is not known; the result that came with it counts."""
+    return seconds if seconds is not None and math.isfinite(seconds) else None
 
 
 def _log_saved(task: TaskRow, paths: list[str]) -> None:
