@@ -83,14 +83,21 @@ class Intake:
         return mine, theirs
 
     def settle(self, answers: list[tuple[Job, Reply]]) -> None:
-        """Removes the files whose result is durable now."""
+        """Removes the files whose result is durable now; waits for no folder that hangs."""
+        done: dict[Path, list[_File]] = {}
         for job, reply in answers:
             file: _File = job.answer
             if isinstance(reply, Ack):
-                unsubmitted.remove(file.path, file.result)
-                log.info("Took in %s", file.path)
+                done.setdefault(file.path.parent, []).append(file)
             elif isinstance(reply, Error) and not reply.retryable:
                 self._reject(file.path, reply.message)
+        self._lanes.run({folder: partial(_remove, files) for folder, files in done.items()})
+
+
+def _remove(files: list[_File]) -> None:
+    for each in files:
+        if unsubmitted.remove(each.path, each.result):
+            log.info("Took in %s", each.path)
 
 
 def _scan(folder: Path, reject: Callable[[Path, str], None]) -> list[_File]:
