@@ -96,7 +96,7 @@ class Desk:
         answers = self.committer.process([Job(each, "owner") for each in requests])
         for job, reply in answers:
             if isinstance(job.request, SubmitResult) and isinstance(reply, Ack):
-                self.tell(f"{job.request.task_id.split('_')[1]}/")
+                self.tell(f"{job.request.task_id.rpartition('_')[2]}/")
             if isinstance(job.request, protocol.AddTasks) and isinstance(reply, AddedReply):
                 for each in job.request.tasks:
                     self.tell(f"{each.seed}/{each.output_dir}")
