@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 from acceptance import Study
+
+from sqlqueue.protocol import SubmitResult
+from sqlqueue.worker.client import Client
 
 CLIENT = """
 import json, os, socket, sys
@@ -61,3 +65,16 @@ def test_twenty_lines_get_an_ack_and_the_row_is_everywhere_before_it(
     assert "Result saved to 2 directories for task grid_0_42" in said
     for directory in task["output_dirs"]:
         assert f"Saved result for grid_0_42 to {directory}/final_results.csv" in said
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])
+def test_a_duration_that_is_none_does_not_refuse_a_result(study: Study, seconds: float) -> None:
+    study.init(study.write("one.yaml", "results", combinations={"seed": [42]}))
+    study.manager.start()
+    with Client(study.home) as client:
+        client.submit(
+            SubmitResult(task_id="grid_0_42", worker_id="other", result_data={"accuracy": 0.5},
+                         attempt=7, seconds=seconds)
+        )  # fmt: skip
+    (row,) = study.rows("results")
+    assert row["accuracy"] == "0.5"

@@ -184,3 +184,15 @@ def test_verify_names_a_row_that_was_changed_by_hand_and_repair_keeps_what_stood
     assert path.read_bytes() == own
     (kept,) = study.figures()["set_aside"]
     assert (study.root / kept).read_bytes() == edited
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_database_damaged_within_is_named(study: Study, command: str) -> None:
+    study.init(study.write("a.yaml", "results", combinations={"seed": list(range(50))}))
+    whole = study.home.database.read_bytes()
+    study.home.database.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    done = study.cli(command)
+    study.home.database.write_bytes(whole)
+    assert done.returncode == 2
+    assert f"{study.home.database}: cannot be read as a database" in done.stderr
+    assert "fault" not in done.stderr

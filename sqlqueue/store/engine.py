@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
@@ -118,6 +118,12 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
         if not read_only:
             _write_pragmas(connection, shared)
 
+    if read_only:
+
+        @event.listens_for(engine, "handle_error")
+        def _on_error(context: ExceptionContext) -> None:
+            raise _unreadable(path, context.original_exception) from None
+
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
@@ -178,9 +184,13 @@ def _version(path: Path) -> str | None:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             return str(found[0]) if found else None
     except sqlite3.DatabaseError as error:
-        raise DatabaseError(
-            f"{path}: cannot be read as a database ({error}); put a backup in its place"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: BaseException) -> DatabaseError:
+    passing = isinstance(error, sqlite3.OperationalError)
+    cure = "try again" if passing else "put a backup in its place"
+    return DatabaseError(f"{path}: cannot be read as a database ({error}); {cure}")
 
 
 def _migrate(engine: Engine, path: Path) -> None:
