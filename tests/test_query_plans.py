@@ -1,0 +1,78 @@
+"""Questions that every request asks are answered by an index, however long the queue is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sqlqueue.home import NAME, Home
+from sqlqueue.store import engine, reading
+from sqlqueue.store.schema import tasks
+
+
+class Plans:
+    """What SQLite says of each statement that a connection executes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.found: list[str] = []
+        event.listen(connection, "before_cursor_execute", self._explain)
+
+    def _explain(self, _c: Any, cursor: Any, text: str, values: Any, *_: Any) -> None:
+        steps = cursor.connection.execute(f"EXPLAIN QUERY PLAN {text}", values)
+        self.found += [detail for *_, detail in steps]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """An empty queue will do: nothing gathers statistics, so plans do not depend on rows."""
+    made = Home(tmp_path_factory.mktemp("plans") / NAME)
+    made.create()
+    engine.open_writer(made).dispose()
+    return made
+
+
+@pytest.fixture
+def plans(home: Home) -> Iterator[Plans]:
+    reader = engine.open_reader(home)
+    with reader.begin() as connection:
+        yield Plans(connection)
+    reader.dispose()
+
+
+ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
+    "the next for a GPU": (lambda c: reading.candidates(c, False, 1), "ix_tasks_claim_largest"),
+    "the next for a CPU": (lambda c: reading.candidates(c, True, 1), "ix_tasks_claim_smallest"),
+    "is any unfinished": (reading.unfinished, "ix_tasks_state"),
+    "a task by id": (lambda c: reading.find(c, "small_0_1"), "(task_id=?)"),
+    "a task by signature": (lambda c: reading.find(c, "", "0" * 32), "(signature=?)"),
+    "its attempts": (lambda c: reading.attempts_of(c, "0" * 32), "(signature=?)"),
+    "its results": (lambda c: reading.results_of(c, "0" * 32), "(signature=?)"),
+    "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
+    "what a worker runs": (lambda c: reading.running_of_worker(c, "w"), "(worker_id=?)"),
+    "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
+    "what runs": (reading.running, "ix_attempts_running_worker"),
+}
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_an_index_answers(question: str, plans: Plans) -> None:
+    ask, index = ASKED[question]
+    ask(plans.connection)
+    assert any(index in step for step in plans.found), plans.found
+    assert question == "its directories" or not any("TEMP" in step for step in plans.found)
+    unaided = [step for step in plans.found if step.startswith("SCAN") and "INDEX" not in step]
+    assert unaided == []
+
+
+def test_the_hint_is_for_sqlite_alone() -> None:
+    condition = reading.Likely(tasks.c.state == "PENDING")
+    texts = [
+        str(condition.compile(dialect=each)) for each in (sqlite.dialect(), postgresql.dialect())
+    ]
+    assert texts[0] == "likely(tasks.state = ?)"
+    assert texts[1].startswith("tasks.state = ")
