@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from acceptance import SECONDS, Study, snapshot
+from sqlalchemy import event, text
 
+from sqlqueue.store import engine
 from support import wait_until
 
 NUMBER = (int, float)
@@ -196,3 +198,16 @@ def test_a_database_damaged_within_is_named(study: Study, command: str) -> None:
     assert done.returncode == 2
     assert f"{study.home.database}: cannot be read as a database" in done.stderr
     assert "fault" not in done.stderr
+
+
+def test_ctrl_c_in_the_middle_of_a_look_is_not_a_damaged_database(study: Study) -> None:
+    study.init(study.write("a.yaml", "results", combinations={"seed": [1]}))
+    reader = engine.open_reader(study.home)
+
+    @event.listens_for(reader, "after_cursor_execute")
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), reader.begin() as connection:
+        connection.execute(text("SELECT 1"))
+    reader.dispose()

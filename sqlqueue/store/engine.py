@@ -122,7 +122,8 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
 
         @event.listens_for(engine, "handle_error")
         def _on_error(context: ExceptionContext) -> None:
-            raise _unreadable(path, context.original_exception) from None
+            if isinstance(context.original_exception, sqlite3.Error):  # not a Ctrl-C
+                raise _unreadable(path, context.original_exception) from None
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
