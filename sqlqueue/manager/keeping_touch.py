@@ -5,6 +5,7 @@ ends an attempt.  Functions of the notebook, a request and the transaction's con
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from sqlqueue import protocol
 from sqlqueue.lifecycle import Outcome, State
@@ -14,6 +15,8 @@ from sqlqueue.protocol import Ack, Reply
 from sqlqueue.store import queue, reading
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
+
+_MAY_RESUME: Final = (Outcome.LOST, Outcome.RELEASED)
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -40,9 +43,11 @@ def _renew(book: Notebook, held: protocol.Held, worker_id: str, context: Context
         return True  # another queue's, or a restored database: its result is still welcome
     attempts = reading.attempts_of(context.connection, task.signature)
     attempt = reading.matching(attempts, held.attempt, worker_id)
-    if attempt is None or task.state is not State.PENDING:
+    if attempt is None:
         return False
-    if attempt.outcome not in (Outcome.LOST, Outcome.RELEASED):
+    if attempt.outcome is None:
+        return True  # begun, or taken up again, in this very transaction
+    if task.state is not State.PENDING or attempt.outcome not in _MAY_RESUME:
         return False
     queue.resume(context.connection, task, attempt)
     book.grant_after(attempt, context)
