@@ -7,13 +7,16 @@ is not here: what is compared (`store/audit.py`) and rebuilt (`store/recovery.py
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlqueue.contact import owner
 from sqlqueue.figures import cut_end, plural, printable
 from sqlqueue.home import Home
 from sqlqueue.protocol import Repair, RepairedReply
 from sqlqueue.shell import notice
+
+if TYPE_CHECKING:
+    from sqlqueue.store.audit import Finding
 
 LONGEST: Final = 400
 """Characters of one finding: a row may be long."""
@@ -24,17 +27,20 @@ def verify(home: Home) -> int:
     count = 0
     for finding in _findings(home):
         count += 1
-        print(finding, flush=True)
+        print(_line(finding), flush=True)
     print(_verdict(count), flush=True)
     return count
 
 
-def _findings(home: Home) -> Iterator[str]:
+def _findings(home: Home) -> Iterator[Finding]:
     home.queue_id()
     from sqlqueue.store.audit import verify as findings
 
-    for each in findings(home):
-        yield cut_end(printable(f"{each.severity}: {each.where}: {each.message}"), LONGEST)
+    return findings(home)
+
+
+def _line(found: Finding) -> str:
+    return cut_end(printable(f"{found.severity}: {found.where}: {found.message}"), LONGEST)
 
 
 def _verdict(count: int) -> str:
@@ -48,7 +54,7 @@ def repair(home: Home) -> None:
 
     With no manager, opening the queue alone repairs what was found before.
     """
-    found = list(_findings(home))
+    found = list(dict.fromkeys(each.where for each in _findings(home)))
     with owner(home, notice) as ask:
         reply = ask(Repair())
     actions = reply.actions if isinstance(reply, RepairedReply) else []

@@ -18,6 +18,7 @@ from sqlqueue.figures import cut_end, duration, plural, printable, share, thousa
 from sqlqueue.report import Figures
 from sqlqueue.report_workers import metrics as metrics_of
 from sqlqueue.report_workers import step as step_of
+from sqlqueue.tables import redrawable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -52,7 +53,7 @@ class Display(Protocol):
 @contextmanager
 def display() -> Iterator[Display]:
     """The one that suits standard output."""
-    if not sys.stdout.isatty():
+    if not redrawable(sys.stdout):
         yield Lines()
         return
     from rich.console import Console

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from sqlqueue.tables import redrawable
+
 LONG: Final = 3000
 """Cells from which on adding them takes long enough to be shown."""
 
@@ -18,7 +20,7 @@ LONG: Final = 3000
 @contextmanager
 def shown(total: int) -> Iterator[Callable[[int], None]]:
     """Yields `advance(cells)`."""
-    if total < LONG or not sys.stderr.isatty():
+    if total < LONG or not redrawable(sys.stderr):
         yield lambda _cells: None
         return
     from rich.console import Console

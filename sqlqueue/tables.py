@@ -53,6 +53,11 @@ def page_of(stream: TextIO) -> Page:
     return Page(columns_of(stream, terminal), terminal and not plain)
 
 
+def redrawable(stream: TextIO) -> bool:
+    """Whether what stands there can be drawn over: a terminal that says it knows how."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
 def columns_of(stream: TextIO, terminal: bool) -> int:
     """COLUMNS, else the terminal's own, else enough for whole names."""
     asked = os.environ.get("COLUMNS", "")

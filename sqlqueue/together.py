@@ -149,7 +149,7 @@ class Crew:
         except QueueError:
             return "what was completed is kept"
         total = plural(totals["total"], "task")
-        return f"{thousands(totals['completed'])} of {total} completed and kept"
+        return f"{thousands(totals['completed'])} of {total} completed"
 
     def _stop(self) -> None:
         """First the worker, so that it can give its tasks back; then our manager."""

@@ -17,7 +17,7 @@ from sqlqueue.errors import EXIT_DONE
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.report import Figures, status_json, status_lines
-from sqlqueue.tables import page_of
+from sqlqueue.tables import page_of, redrawable
 
 REDRAW: Final = "\x1b[H\x1b[J"
 AWAY: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
@@ -39,7 +39,7 @@ def _print(status: Figures, as_json: bool) -> None:
 def watch(home: Home, interval_seconds: float, as_json: bool) -> int:
     """Prints the figures until Ctrl-C; a terminal is redrawn in place."""
     status: dict[str, Any] = figures(home)
-    on_screen = sys.stdout.isatty() and not as_json
+    on_screen = redrawable(sys.stdout) and not as_json
     try:
         _enter(on_screen)
         while True:

@@ -12,7 +12,7 @@ from rich.live import Live
 from test_report import example
 
 from sqlqueue import figures, live, report_run, watching
-from sqlqueue.tables import Page
+from sqlqueue.tables import Page, redrawable
 
 
 def picture(status: dict[str, Any], columns: int) -> str:
@@ -112,6 +112,16 @@ def test_watching_with_room_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) 
     text = "\n".join(screen(example(), monkeypatch, 60))
     assert "results_exp1_mnist" in text
     assert "shows all" not in text
+
+
+@pytest.mark.parametrize(("term", "drawn"), [("dumb", False), ("xterm", True)])
+def test_a_terminal_that_cannot_be_steered_gets_lines(
+    term: str, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, follower = os.openpty()
+    monkeypatch.setenv("TERM", term)
+    with os.fdopen(leader), os.fdopen(follower, "w") as stream:
+        assert redrawable(stream) is drawn
 
 
 def test_many_tasks_are_counted() -> None:
