@@ -157,15 +157,33 @@ def _check(path: Path) -> None:
     """Refuses what is not an SQLite database before SQLite gets to touch it."""
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(100)
     except FileNotFoundError:
         return
     except OSError as error:
         raise DatabaseError(f"{path}: cannot be read: {error.strerror}") from None
-    if head and head != b"SQLite format 3\0":
+    if head and not head.startswith(b"SQLite format 3\0"):
         raise DatabaseError(
             f"{path}: is not an SQLite database; move it away and put a backup in its place, "
             "or run `sqlqueue init` again to start an empty queue"
+        )
+    if head:
+        _check_length(path, head)
+
+
+def _check_length(path: Path, head: bytes) -> None:
+    """Refuses a database whose end is missing, of which SQLite would lose what is left.
+
+    Its head says how many pages there are; with a journal beside it, that is for SQLite to judge.
+    """
+    if any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal")):
+        return
+    page_bytes = int.from_bytes(head[16:18], "big")
+    expected = int.from_bytes(head[28:32], "big") * (65536 if page_bytes == 1 else page_bytes)
+    found = path.stat().st_size
+    if found < max(expected, 100):
+        raise DatabaseError(
+            f"{path}: is cut short: {found} bytes of {expected}; put a backup in its place"
         )
 
 
