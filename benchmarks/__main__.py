@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ from benchmarks.page import Run, page
 from benchmarks.throughput import CLIENTS, Size
 
 QUICK = Size(rows=CLIENTS, rounds=1, many=CLIENTS * 2, alone=5, naive=1, bare=5)
-FULL_SIZES, QUICK_SIZES = (1_000, 20_000, 100_000), (40,)
+FULL_SIZES, QUICK_SIZES = {1_000: 5, 20_000: 3, 100_000: 1}, {100: 1}
+"""How many cells, and how often each `init` is timed."""
+
 
 Found = TypeVar("Found")
 
@@ -44,8 +47,9 @@ def main() -> None:
 
 
 def measured(folder: Path, quick: bool) -> Run:
+    before = os.getloadavg()[0]
     size, sizes = (QUICK, QUICK_SIZES) if quick else (Size(), FULL_SIZES)
-    tasks, runs, rounds = (40, 2, 1) if quick else (2_000, 10, 3)
+    tasks, runs = (100, 2) if quick else (2_000, 10)
     return Run(
         machine=machine.described(folder),
         command=" ".join(["python -m benchmarks", *(["--quick"] if quick else [])]),
@@ -53,7 +57,8 @@ def measured(folder: Path, quick: bool) -> Run:
         throughput=told("results per second", lambda: throughput.measure(folder, size)),
         starting=told("start to end", lambda: starting.measure(folder, tasks, runs)),
         tasks=tasks,
-        growing=told("large queues", lambda: growing.measure(folder, sizes, rounds)),
+        growing=told("large queues", lambda: growing.measure(folder, sizes)),
+        load=(before, os.getloadavg()[0]),
     )
 
 

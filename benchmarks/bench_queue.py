@@ -56,8 +56,12 @@ class BenchQueue:
         )  # fmt: skip
 
     def init(self, cells: int) -> None:
-        """So many cells of the built-in experiment, each wanted by both directories."""
-        combinations = [{"seed": list(range(cells))}, {"dataset": "digits"}]
+        """At least so many cells of the built-in experiment, each wanted by both directories.
+
+        Exactly so many when they are whole hundreds.
+        """
+        seeds, batch_sizes = list(range(-(-cells // 100))), list(range(1, 101))
+        combinations = [{"seed": seeds}, {"batch_size": batch_sizes}, {"dataset": "digits"}]
         phases = {
             directory.removeprefix("results_"): {
                 "output_dir": directory, "combinations": combinations,

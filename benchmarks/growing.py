@@ -5,7 +5,7 @@ What is not here: throughput of results (`throughput.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ class Growing:
     claim: dict[tuple[int, str], Series] = field(default_factory=dict)
 
 
-def measure(folder: Path, sizes: Sequence[int], rounds: int) -> Growing:
-    """Each `init` in a new folder; the claims in the last one."""
+def measure(folder: Path, sizes: Mapping[int, int]) -> Growing:
+    """By size how many rounds: each `init` in a new folder; the claims in the last one."""
     found = Growing()
-    for cells in sizes:
+    for cells, rounds in sizes.items():
         found.first[cells], found.again[cells] = Series(), Series()
         for number in range(rounds):
             with bench_queue(folder) as queue:

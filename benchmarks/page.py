@@ -35,6 +35,7 @@ class Run:
     """All figures of one run, and where they come from."""
 
     machine: Sequence[str]
+    load: tuple[float, float]
     command: str
     date: str
     throughput: Throughput
@@ -50,17 +51,20 @@ def page(run: Run) -> str:
         _throughput(run.throughput),
         _starting(run.starting, run.tasks),
         _growing(run.growing),
-        _reading(),
+        _reading(run.throughput),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _head(run: Run) -> str:
-    lines = "\n".join(f"* {each}" for each in run.machine)
+    before, after = run.load
+    busy = f"load average {before:.1f} when it began, {after:.1f} when it ended"
+    lines = "\n".join(f"* {each}" for each in (*run.machine, busy))
     return f"""# Performance
 
-Written by `{run.command}` on {run.date}. Figures are medians, with the smallest and the
-largest of all rounds in brackets; what is compared took turns within one run.
+Written by `{run.command}` on {run.date}. Figures are medians, with the
+smallest and the largest of all rounds in brackets; what is compared took turns within one
+run.
 
 {lines}"""
 
@@ -90,6 +94,8 @@ With {CLIENTS} clients an ack took {short(found.typical_wait_ms)} ms in the medi
   no protocol, no look at whose file it is, no lifecycle, no attempts, no links. What sqlqueue
   reaches beyond it with {CLIENTS} clients comes from sharing one commit among whatever arrived
   during the last one.
+* A **lone client** can be quicker than the bare loop: sqlqueue syncs the directories side by
+  side, the loop one after the other.
 * The bare loop **in batches** shares its commits just so, and does none of the work: it is a
   ceiling of the disk, and no program to compare with."""
 
@@ -123,14 +129,14 @@ workers the smallest.
 {table(["tasks", "claim by a GPU worker", "claim by a CPU worker"], claims)}"""
 
 
-def _reading() -> str:
-    return """## What this means
+def _reading(found: Throughput) -> str:
+    pause = 1000 / found.rates["many"].median
+    return f"""## What this means
 
 * A result costs the same however many rows its CSVs have: rows are appended, never rewritten.
-  Runs take minutes to hours, so one manager serves thousands of workers; see the limits in
-  the README.
-* What a lone client waits for is the disk: a sync per directory (side by side) and one for
-  the database. On a disk with a battery or a log in flash it is a fraction of a
-  millisecond, on a spinning one tens of them; with many clients that wait is shared.
-* A claim is found by an index in the order of priority and cost, so it does not grow with
-  the queue."""
+* To keep this manager busy on this machine, a thousand workers would have to finish a run
+  every {short(pause)} s each. Runs take minutes to hours.
+* What a lone client waits for is the disk: a sync per directory, side by side, and one for
+  the database. Many clients share that wait, until the manager's processor is what limits.
+* A claim is found by an index in the order of priority and cost, so that the queue's length
+  hardly matters."""

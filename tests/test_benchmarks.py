@@ -26,7 +26,7 @@ def test_a_quick_run_writes_the_whole_page(tmp_path: Path) -> None:
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     kept = (REPOSITORY / "docs" / "PERFORMANCE.md").read_text()
     assert headings == re.findall(r"^## (.*)$", kept, re.MULTILINE)
-    assert text.count("\n| ") == kept.count("\n| ") - 4  # the page has three sizes, not one
+    assert text.count("\n| ") == kept.count("\n| ") - 4  # it has three sizes in two tables
     assert str(tmp_path) not in text
     assert [path.name for path in tmp_path.glob("bench-*")] == []
 
