@@ -204,6 +204,8 @@ class Committer:
         whole.connection.exec_driver_sql("SAVEPOINT message")
         try:
             reply = service.handle(self.book, job.request, job.role, part)
+        except Redo:
+            raise  # it concerns the whole batch
         except Exception as error:
             if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
                 raise
