@@ -213,7 +213,7 @@ def _counting(statement: int) -> None:
 
 def test_killed_at_any_statement_it_can_be_opened_again(tmp_path: Path) -> None:
     died = 0
-    for statement in range(1, 400, 4):
+    for statement in range(1, 400, 3):
         room = Room(tmp_path / str(statement))
         room.root.mkdir()
         room.home.create()

@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select
+from sqlalchemy import Connection, bindparam, case, func, select, true
 from sqlalchemy.dialects.sqlite import insert
 
-from sqlqueue.lifecycle import Event, State, move
+from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
 from sqlqueue.protocol import NewTask, PhaseCounts
 from sqlqueue.store.schema import (
     phases,
@@ -87,8 +87,11 @@ def _existing(connection: Connection, new: Sequence[NewTask]) -> dict[str, dict[
 
 def _first_of_each(new: Sequence[NewTask], existing: Mapping[str, Any]) -> list[NewTask]:
     """The first cell of each signature that is no task yet."""
-    firsts = {each.signature: each for each in reversed(new) if each.signature not in existing}
-    return [each for each in new if firsts.get(each.signature) is each]
+    firsts: dict[str, NewTask] = {}
+    for each in new:
+        if each.signature not in existing:
+            firsts.setdefault(each.signature, each)
+    return list(firsts.values())
 
 
 def _count(
@@ -250,9 +253,11 @@ def _add_links(
 
 
 def _restore(connection: Connection, existing: Mapping[str, Mapping[str, Any]]) -> None:
-    """A cancelled task that a sweep file wants again is pending again."""
-    cancelled = [key for key, row in existing.items() if row["state"] == State.CANCELLED]
-    if cancelled:
-        state = move(State.CANCELLED, Event.RESTORE)
-        statement = tasks.update().where(tasks.c.signature.in_(cancelled))
-        connection.execute(statement.values(state=state.value))
+    """What a sweep file wants again is pending again: what was cancelled, and what failed if it
+    is allowed more attempts now."""
+    more = (tasks.c.failures < tasks.c.max_attempts) & (tasks.c.losses < MAX_LOSSES)
+    for state, condition in ((State.CANCELLED, true()), (State.FAILED, more)):
+        found = [key for key, row in existing.items() if row["state"] == state]
+        if found:
+            statement = tasks.update().where(tasks.c.signature.in_(found), condition)
+            connection.execute(statement.values(state=move(state, Event.RESTORE).value))

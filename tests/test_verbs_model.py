@@ -1,0 +1,380 @@
+"""Random histories of a queue against a plain model of it: states, attempts, rows, figures.
+
+The model knows nothing of SQL, files or leases in memory; it says what must be true after each
+step, restarts of the manager among them.  At the end of each history the queue is audited.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core import Core, task
+from crash_scenarios import Desk, Room
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sqlqueue import protocol
+from sqlqueue.lifecycle import MAX_LOSSES
+from sqlqueue.protocol import Held, NoTask, TaskReply
+
+WORKERS = st.sampled_from(["u", "v", "w"])
+CELLS = st.integers(0, 3)
+PHASES = st.sampled_from(["p", "q"])
+FOLDERS = st.sampled_from(["a", "b"])
+VALUES = st.integers(0, 2)
+KINDS = st.sampled_from(["gpu", "cpu"])
+LEASES = st.sampled_from([10.0, 60.0])
+
+
+@dataclass
+class Attempt:
+    worker: str
+    outcome: str | None = None
+    lease_seconds: float = 0.0
+    deadline: float = 0.0
+    value: int | None = None
+
+    def end(self, outcome: str) -> None:
+        self.outcome = outcome
+
+
+@dataclass
+class Task:
+    """What a task must be."""
+
+    cell: int
+    task_id: str
+    wishes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    state: str = "PENDING"
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: int = 0
+    losses: int = 0
+
+    @property
+    def priority(self) -> int:
+        return max(priority for priority, _ in self.wishes.values())
+
+    @property
+    def max_attempts(self) -> int:
+        return max(most for _, most in self.wishes.values())
+
+    @property
+    def running(self) -> Attempt | None:
+        return next((each for each in self.attempts if each.outcome is None), None)
+
+    def of(self, worker: str) -> Attempt | None:
+        """The attempt that a worker means who names none."""
+        own = [each for each in self.attempts if each.worker == worker]
+        live = [each for each in own if each.outcome is None]
+        return (live or own or [None])[-1]  # type: ignore[list-item]
+
+    def end(self, attempt: Attempt, outcome: str) -> None:
+        attempt.end(outcome)
+        if outcome == "LOST":
+            self.losses += 1
+        elif outcome != "RELEASED":
+            self.failures += 1
+        over = {"LOST": self.losses >= MAX_LOSSES, "RELEASED": False}
+        last = over.get(outcome, self.failures >= self.max_attempts)
+        self.state = "FAILED" if last else "PENDING"
+
+    def take_result(self, worker: str, value: int) -> bool:
+        """Whether it is the one that counts."""
+        if self.state == "COMPLETED" and value in {each.value for each in self.attempts}:
+            return False
+        attempt = self.of(worker)
+        if attempt is None or attempt.value is not None:
+            attempt = Attempt(worker)
+            self.attempts.append(attempt)
+        attempt.value = value
+        attempt.outcome = "SUPERSEDED" if self.state == "COMPLETED" else "COMPLETED"
+        if self.state == "COMPLETED":
+            return False
+        if other := self.running:
+            other.end("SUPERSEDED")
+        self.state = "COMPLETED"
+        return True
+
+
+class History(RuleBasedStateMachine):
+    """Steps of workers, of a person, of time; each done to the queue and to the model."""
+
+    empty: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="sqlqueue-model-"))
+        self.tasks: dict[int, Task] = {}
+        self.rows: dict[str, list[tuple[str, int]]] = {}
+        self.numbers: Counter[str] = Counter()
+
+    @initialize()
+    def begin(self) -> None:
+        shutil.copytree(self.empty, self.folder, dirs_exist_ok=True)
+        self.core = Core.begin(Room(self.folder))
+
+    def teardown(self) -> None:
+        if hasattr(self, "core"):
+            self.core.end()
+        shutil.rmtree(self.folder)
+
+    @property
+    def now(self) -> float:
+        return self.core.desk.clock.now
+
+    def at(self, cell: int) -> Task | None:
+        return self.tasks.get(cell)
+
+    # --- a person ---------------------------------------------------------------------
+
+    @rule(
+        cells=st.lists(CELLS, min_size=1, max_size=4),
+        phase=PHASES,
+        folder=FOLDERS,
+        priority=st.integers(0, 2),
+        most=st.integers(1, 3),
+    )
+    def add(self, cells: list[int], phase: str, folder: str, priority: int, most: int) -> None:
+        wish = {"priority": priority, "max_attempts": most}
+        self.core.add(*(task(cell, phase, folder, cost=cell % 3, **wish) for cell in cells))
+        self.rows.setdefault(folder, [])
+        for cell in dict.fromkeys(cells):
+            if cell not in self.tasks:
+                number = self.numbers[phase]
+                self.numbers[phase] += 1
+                self.tasks[cell] = Task(cell, f"{phase}_{number}_{cell}")
+            self._wanted(self.tasks[cell], phase, folder, (priority, most))
+
+    def _wanted(self, known: Task, phase: str, folder: str, wish: tuple[int, int]) -> None:
+        known.wishes[phase] = wish
+        if folder not in known.folders:
+            known.folders.append(folder)
+            if known.state == "COMPLETED":
+                self.rows[folder].append((known.task_id, self._accepted(known)))
+        if known.state == "FAILED" and known.failures < known.max_attempts:
+            known.state = "FAILED" if known.losses >= MAX_LOSSES else "PENDING"
+
+    @staticmethod
+    def _accepted(known: Task) -> int:
+        (value,) = (each.value for each in known.attempts if each.outcome == "COMPLETED")
+        assert value is not None
+        return value
+
+    # --- workers ------------------------------------------------------------------------
+
+    @rule(worker=WORKERS, kind=KINDS, lease=LEASES)
+    def take(self, worker: str, kind: str, lease: float) -> None:
+        reply = self.core.request(worker, worker_type=kind, lease_seconds=lease)
+        pending = [each for each in self.tasks.values() if each.state == "PENDING"]
+        if not pending:
+            open_ = any(each.state == "RUNNING" for each in self.tasks.values())
+            assert reply == NoTask(done=bool(self.tasks) and not open_)
+            return
+        assert isinstance(reply, TaskReply)
+        sign = 1 if kind == "cpu" else -1
+        order = list(self.tasks)
+        first = min(
+            pending,
+            key=lambda each: (-each.priority, sign * (each.cell % 3), order.index(each.cell)),
+        )
+        first.attempts.append(Attempt(worker, None, lease, self.now + lease))
+        first.state = "RUNNING"
+        assert (reply.task_id, reply.attempt) == (first.task_id, len(first.attempts))
+        assert reply.output_dirs == first.folders
+
+    @rule(worker=WORKERS, cell=CELLS, value=VALUES)
+    def submit(self, worker: str, cell: int, value: int) -> None:
+        if known := self.at(cell):
+            self.core.submit(known.task_id, worker, data={"value": value})
+            if known.take_result(worker, value):
+                for folder in known.folders:
+                    self.rows[folder].append((known.task_id, value))
+
+    @rule(worker=WORKERS, cell=CELLS, outcome=st.sampled_from(["FAILED", "OOM", "TIMEOUT"]))
+    def fail(self, worker: str, cell: int, outcome: Any) -> None:
+        if known := self.at(cell):
+            message = protocol.TaskFailed(
+                task_id=known.task_id, worker_id=worker, error="no", outcome=outcome
+            )
+            self._over(known, message, outcome)
+
+    @rule(worker=WORKERS, cell=CELLS)
+    def release(self, worker: str, cell: int) -> None:
+        if known := self.at(cell):
+            message = protocol.Release(task_id=known.task_id, worker_id=worker)
+            self._over(known, message, "RELEASED")
+
+    def _over(self, known: Task, message: Any, outcome: str) -> None:
+        attempt = known.of(message.worker_id)
+        if attempt is None:
+            self.core.refused(message, "illegal_move")
+            return
+        self.core.ok(message)
+        if attempt.outcome is None:
+            known.end(attempt, outcome)
+
+    @rule(worker=WORKERS, cells=st.lists(CELLS, max_size=4), numbered=st.booleans())
+    def beat(self, worker: str, cells: list[int], numbered: bool) -> None:
+        named = [known for cell in cells if (known := self.at(cell))]
+        reply = self.core.beat(
+            *(self._held(each, worker, numbered) for each in named), worker=worker
+        )
+        stopped = [each.task_id for each in named if not self._heard(each, worker)]
+        assert reply.cancel == stopped
+
+    @staticmethod
+    def _held(known: Task, worker: str, numbered: bool) -> str | Held:
+        attempt = known.of(worker)
+        if not numbered or attempt is None:
+            return known.task_id
+        return Held(task_id=known.task_id, attempt=known.attempts.index(attempt) + 1)
+
+    def _heard(self, known: Task, worker: str) -> bool:
+        """Whether the worker may go on."""
+        attempt = known.of(worker)
+        if attempt is None:
+            return False
+        if attempt.outcome in ("LOST", "RELEASED") and known.state == "PENDING":
+            attempt.outcome, known.state = None, "RUNNING"
+        if attempt.outcome is None:
+            attempt.deadline = self.now + attempt.lease_seconds
+        return attempt.outcome is None
+
+    @rule(worker=WORKERS)
+    def starts_anew(self, worker: str) -> None:
+        self.core.ok(protocol.Announce(worker_id=worker))
+        for each in self.tasks.values():
+            if (attempt := each.running) and attempt.worker == worker:
+                each.end(attempt, "RELEASED")
+
+    # --- time -----------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([4.0, 12.0, 64.0]))
+    def wait(self, seconds: float) -> None:
+        self.core.pass_time(seconds)
+        for each in self.tasks.values():
+            if (attempt := each.running) and attempt.deadline <= self.now:
+                each.end(attempt, "LOST")
+
+    @rule()
+    @precondition(lambda self: bool(self.tasks))
+    def restart(self) -> None:
+        self.core.restart()
+        for each in self.tasks.values():
+            if attempt := each.running:
+                attempt.deadline = self.now + attempt.lease_seconds
+
+    # --- what must hold -----------------------------------------------------------------------
+
+    @invariant()
+    def states_are_as_expected(self) -> None:
+        if hasattr(self, "core"):
+            found = self.core.sql(
+                "SELECT task_id, state, failures, losses, priority, max_attempts FROM tasks"
+            )
+            assert {name: tuple(rest) for name, *rest in found} == {
+                each.task_id: (
+                    each.state,
+                    each.failures,
+                    each.losses,
+                    each.priority,
+                    each.max_attempts,
+                )
+                for each in self.tasks.values()
+            }
+
+    @invariant()
+    def attempts_are_as_expected(self) -> None:
+        if hasattr(self, "core"):
+            found: dict[str, list[tuple[str, str | None]]] = {}
+            query = (
+                "SELECT task_id, worker_id, outcome FROM attempts JOIN tasks USING (signature) "
+                "ORDER BY number"
+            )
+            for task_id, worker, outcome in self.core.sql(query):
+                found.setdefault(task_id, []).append((worker, outcome))
+            assert found == {
+                known.task_id: [(each.worker, each.outcome) for each in known.attempts]
+                for known in self.tasks.values()
+                if known.attempts
+            }
+
+    @invariant()
+    def rows_are_as_expected(self) -> None:
+        for folder, expected in self.rows.items():
+            lines = self.core.rows(folder)[1:]
+            found = [(line.split(b",")[1].decode(), int(line.split(b",")[-1])) for line in lines]
+            assert found == expected
+
+    @invariant()
+    def figures_are_as_counted(self) -> None:
+        if hasattr(self, "core"):
+            figures = self.core.desk.committer.figures()
+            states = Counter(each.state for each in self.tasks.values())
+            assert figures["totals"] == counted(states)
+            open_ = states["PENDING"] + states["RUNNING"]
+            assert figures["done"] is (bool(self.tasks) and not open_)
+            self._phases(figures["phases"])
+            self._directories(figures["directories"])
+            json.dumps(figures, allow_nan=False)
+
+    def _phases(self, found: list[dict[str, Any]]) -> None:
+        for each in found:
+            wanted = [known for known in self.tasks.values() if each["phase"] in known.wishes]
+            expected = counted(Counter(known.state for known in wanted))
+            assert {name: each[name] for name in expected} == expected
+
+    def _directories(self, found: list[dict[str, Any]]) -> None:
+        assert {each["output_dir"] for each in found} == set(self.rows)
+        for each in found:
+            folder = each["output_dir"]
+            linked = [known for known in self.tasks.values() if folder in known.folders]
+            expected = counted(Counter(known.state for known in linked))
+            assert {name: each[name] for name in expected} == expected
+            assert each["rows"] == len(self.rows[folder]) == expected["completed"]
+
+
+def counted(states: Counter[str]) -> dict[str, int]:
+    names = ("pending", "running", "completed", "failed", "cancelled")
+    return {"total": states.total()} | {name: states[name.upper()] for name in names}
+
+
+@contextmanager
+def empty_queue() -> Iterator[Path]:
+    """A queue without tasks, to be copied: making the tables takes longer than a history."""
+    with tempfile.TemporaryDirectory() as name:
+        room = Room(Path(name))
+        room.home.create()
+        desk = Desk(room.home)
+        desk.committer.open()
+        desk.committer.close()
+        yield room.root
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    with empty_queue() as made:
+        yield made
+
+
+def test_random_histories_are_as_the_model_says(empty: Path) -> None:
+    History.empty = empty
+    test = History.TestCase
+    test.settings = settings(
+        max_examples=20,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    test("runTest").debug()
