@@ -7,6 +7,7 @@ file that changed while it was looked at is looked at again.  What is not here: 
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _compare_lines(
     for number, expected in enumerate(_expected(connection, key, columns), start=1):
         found = next(content, b"")
         if found != expected:
-            return f"line {number} is {_shown(found)}, expected {_shown(expected)}"
+            return f"line {number}, {_difference(found, expected, columns)}"
         length, checksum = length + len(found), csv_file.extend(checksum, found)
     if (length, checksum) != (record.length_bytes, record.checksum):
         return f"agrees with its rows, but its record says {record.length_bytes} bytes"
@@ -160,6 +161,20 @@ def _expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Ite
     yield line(columns)
     for values in records.rows_of(connection, key):
         yield row(columns, values)
+
+
+def _difference(found: bytes, expected: bytes, columns: tuple[str, ...]) -> str:
+    """The first cell that differs, by its column; the whole lines where cells do not tell."""
+    left, right = _cells(found), _cells(expected)
+    if len(left) == len(right) == len(columns) and found.endswith(b"\n"):
+        for name, is_, should in zip(columns, left, right, strict=True):
+            if is_ != should:
+                return f"column {name}: is {is_!r:.200}, expected {should!r:.200}"
+    return f"is {_shown(found)}, expected {_shown(expected)}"
+
+
+def _cells(found: bytes) -> list[str]:
+    return next(csv.reader([found.decode("utf-8", "replace")]), [])
 
 
 def _shown(found: bytes) -> str:

@@ -2,6 +2,8 @@
 
 Times are seconds since 1970 in UTC, for people to read; nothing is decided by them.
 Values of parameters and metrics are JSON text, in which `NaN` and `Infinity` may stand.
+The conditions of partial indexes are given for SQLite alone: naming another database here would
+import its dialect into every `status`.
 """
 
 from __future__ import annotations
@@ -105,7 +107,6 @@ Index(
     tasks.c.cost.desc(),
     tasks.c.id,
     sqlite_where=_pending,
-    postgresql_where=_pending,
 )
 Index(
     "ix_tasks_claim_smallest",
@@ -113,7 +114,6 @@ Index(
     tasks.c.cost,
     tasks.c.id,
     sqlite_where=_pending,
-    postgresql_where=_pending,
 )
 Index("ix_tasks_state", tasks.c.state)
 
@@ -189,13 +189,11 @@ Index(
     attempts.c.signature,
     unique=True,
     sqlite_where=_running,
-    postgresql_where=_running,
 )
 Index(
     "ix_attempts_running_worker",
     attempts.c.worker_id,
     sqlite_where=_running,
-    postgresql_where=_running,
 )
 Index("ix_attempts_request", attempts.c.request_id)
 
@@ -217,7 +215,6 @@ Index(
     results.c.signature,
     unique=True,
     sqlite_where=_accepted,
-    postgresql_where=_accepted,
 )
 
 # Workers that announced themselves.
