@@ -163,6 +163,8 @@ def _classify(fd: int, record: Record) -> Found:
     length, checksum = record.next_length_bytes, record.next_checksum
     if length is not None and checksum is not None and _begins_with(fd, length, checksum):
         return Found(Kind.INTENDED, length, look)
+    if checksum is not None and look == record.look:
+        return Found(Kind.INTENDED, size, look)  # an earlier rewrite's, about to be replaced
     return Found(Kind.FOREIGN, 0, look)
 
 

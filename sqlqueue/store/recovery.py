@@ -162,7 +162,12 @@ class Mender:
         write = partial(csv_file.write_new, self.disk, file.parent, lines)
         new, length, checksum = self.lanes.one(key, write, extra)
         before = self._saved(
-            transaction, key, record, next_length_bytes=length, next_checksum=checksum
+            transaction,
+            key,
+            record,
+            look=standing,
+            next_length_bytes=length,
+            next_checksum=checksum,
         )
         look = self.lanes.one(key, partial(self._take_place, new, file, standing))
         return self._saved(
