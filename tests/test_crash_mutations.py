@@ -157,6 +157,7 @@ def test_without_this_guard_the_proof_fails(
 ) -> None:
     shop.calls(SCENARIOS[name])
     monkeypatch.setattr(shop, "real", shop.real)
+    monkeypatch.setattr(shop, "settled", set())
     guard(shop, monkeypatch)
     with pytest.raises(Broken, match=red):
         proof(shop, SCENARIOS[name])
