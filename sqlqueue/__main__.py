@@ -1,6 +1,6 @@
 """`python -m sqlqueue`: the same as the console script."""
 
-from sqlqueue.cli import main
+from sqlqueue.entry import main
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,20 @@
+"""The console script: an interrupt is quiet from the first instant, while imports run too.
+
+What is not here: anything but that.  The command line itself is `cli.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+def main() -> None:
+    """Hands over to the command line once it is imported."""
+    polite = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if polite:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from sqlqueue.cli import main as command_line
+
+    if polite:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line()
