@@ -156,10 +156,18 @@ class Server:
         while not self._ended.is_set():
             self._writer.tick()
             self._desk.tick()
+            self._stay_named()
             self._look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.limits.tick_seconds):
                     await self._ended.wait()
+
+    def _stay_named(self) -> None:
+        """A manager that nobody can find is none: its file comes back when it was removed."""
+        if not self._home.manager_file.exists():
+            with contextlib.suppress(OSError):
+                Disk().write_beside(self._home.manager_file, self._description(), 0o600)
+                log.warning("%s was gone; written again", self._home.manager_file)
 
     def _look(self) -> None:
         """After every batch, every tick, every client that left: is there anything to do?"""
