@@ -292,9 +292,8 @@ def test_the_home_of_a_deep_folder_works_too(tmp_path: Path, cli: Cli) -> None:
     assert not Path(found["unix_socket"]).parent.exists()
 
 
-def test_a_manager_whose_file_is_removed_names_itself_again(
-    manager: ManagerProcess, home: Home
-) -> None:
+@pytest.mark.usefixtures("manager")
+def test_a_manager_whose_file_is_removed_names_itself_again(home: Home) -> None:
     said = home.manager()
     home.manager_file.unlink()
     wait_until(home.manager_file.exists, SECONDS, "manager.json is back")

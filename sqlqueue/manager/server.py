@@ -86,6 +86,7 @@ class Server:
         self._alone = asyncio.Event()
         self._parting: asyncio.Task[None] | None = None
         self._status = EXIT_DONE
+        self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     async def run(self) -> int:
         """Serves until `stop` is called or the writer ends by itself; the exit status."""
@@ -145,7 +146,7 @@ class Server:
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
             "fingerprint": self._keys.fingerprint,
-            "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "started_at": self._started_at,
             "version": _version(),
         }
         return json.dumps(found, indent=2).encode() + b"\n"
