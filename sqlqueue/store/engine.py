@@ -81,7 +81,8 @@ def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     """
     if not home.database.exists():
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
-    _check(home.database)
+    if not own_writer:
+        _check(home.database)
     version = _version(home.database)
     if version != HEAD:
         raise DatabaseError(
@@ -154,7 +155,12 @@ def _write_pragmas(connection: Any, shared: bool) -> None:
 
 
 def _check(path: Path) -> None:
-    """Refuses what is not an SQLite database before SQLite gets to touch it."""
+    """Refuses what is not an SQLite database before SQLite gets to touch it.
+
+    Never where this process has the database open: a process that closes a file gives up every
+    lock that it holds on it (POSIX), and the next stranger to close the database would take its
+    log, with what was committed since, for nobody's and remove it.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(100)
