@@ -56,6 +56,16 @@ def test_a_request_sent_twice_before_it_was_heard_begins_one_attempt(core: Core)
     assert len(core.outcomes()) == 1
 
 
+def test_asking_again_renews_the_lease(core: Core) -> None:
+    core.add(task(1))
+    for _ in range(3):
+        core.take(request_id="x", lease_seconds=10.0)
+        core.pass_time(8)
+    assert core.outcomes() == [("w", 1, None)]
+    core.pass_time(4)
+    assert core.outcomes() == [("w", 1, "LOST")]
+
+
 def test_another_request_or_another_worker_gets_another_task(core: Core) -> None:
     core.add(*map(task, range(3)))
     asked = [("w", "x"), ("w", "y"), ("v", "x")]

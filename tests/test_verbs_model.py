@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from core import Core, task
 from crash_scenarios import Desk, Room
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -372,9 +372,10 @@ def test_random_histories_are_as_the_model_says(empty: Path) -> None:
     History.empty = empty
     test = History.TestCase
     test.settings = settings(
-        max_examples=20,
+        max_examples=15,
         stateful_step_count=40,
         deadline=None,
+        phases=[Phase.reuse, Phase.generate],  # to shrink takes minutes: each step is on disk
         suppress_health_check=list(HealthCheck),
     )
     test("runTest").debug()
