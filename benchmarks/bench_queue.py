@@ -45,6 +45,12 @@ class BenchQueue:
     def home(self) -> Path:
         return self.root / ".sqlqueue"
 
+    @property
+    def socket(self) -> Path:
+        """Where the manager listens: not in the home when that lies too deep."""
+        found = json.loads((self.home / "manager.json").read_text())
+        return self.home / str(found["unix_socket"])
+
     def csv(self, directory: str) -> Path:
         return self.root / directory / "final_results.csv"
 
@@ -106,7 +112,7 @@ class BenchQueue:
     def connection(self) -> Iterator[Any]:
         """Asks the manager over one connection: keywords to an answer."""
         with socket.socket(socket.AF_UNIX) as wire:
-            connect(wire, self.home)
+            connect(wire, self.socket)
             lines = wire.makefile("rb")
 
             def ask(**message: Any) -> dict[str, Any]:
@@ -119,11 +125,11 @@ class BenchQueue:
             yield ask
 
 
-def connect(wire: socket.socket, home: Path) -> None:
+def connect(wire: socket.socket, path: Path) -> None:
     """Through a descriptor of the folder: a socket's address holds only about 107 bytes."""
-    folder = os.open(home, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        wire.connect(f"/proc/self/fd/{folder}/manager.sock")
+        wire.connect(f"/proc/self/fd/{folder}/{path.name}")
     finally:
         os.close(folder)
 

@@ -2,7 +2,7 @@
 
 A program of its own, so that it shares no interpreter with the manager:
 
-    python -m benchmarks.clients HOME < work.json > figures.json
+    python -m benchmarks.clients SOCKET < work.json > figures.json
 
 `work.json`: for each client its name and its tasks, `[["c0", [["task", 1], ...]], ...]`.
 Promises: an answer that is not exactly an ack ends it.  What is not here: a manager.
@@ -67,12 +67,12 @@ def message(worker_id: str, task_id: str, attempt: int) -> bytes:
     return json.dumps(submission).encode() + b"\n"
 
 
-async def work(shares: list[tuple[str, list[tuple[str, int]]]]) -> dict[str, Any]:
+async def work(address: str, shares: list[tuple[str, list[tuple[str, int]]]]) -> dict[str, Any]:
     """All connect; then all begin at once."""
     loop = asyncio.get_running_loop()
     clients = [Client(*share) for share in shares]
     for each in clients:
-        await loop.create_unix_connection(lambda each=each: each, "manager.sock")  # type: ignore[misc]
+        await loop.create_unix_connection(lambda each=each: each, address)  # type: ignore[misc]
     begun = time.perf_counter()
     for each in clients:
         each.submit()
@@ -86,7 +86,7 @@ def submit_all(queue: BenchQueue, shares: dict[str, list[Given]]) -> tuple[float
     given = [[name, [(each.task_id, each.attempt) for each in tasks]]
              for name, tasks in shares.items()]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.clients", str(queue.home)],
+        [sys.executable, "-m", "benchmarks.clients", str(queue.socket)],
         input=json.dumps(given).encode(), stdout=subprocess.PIPE, check=True,
         cwd=Path(__file__).parent.parent,
     )  # fmt: skip
@@ -95,10 +95,11 @@ def submit_all(queue: BenchQueue, shares: dict[str, list[Given]]) -> tuple[float
 
 
 def main() -> None:
-    os.chdir(sys.argv[1])  # a socket's address holds only about 107 bytes
+    path = Path(sys.argv[1])
+    os.chdir(path.parent)  # a socket's address holds only about 107 bytes
     shares = [(name, [(task, attempt) for task, attempt in tasks])
               for name, tasks in json.load(sys.stdin)]  # fmt: skip
-    json.dump(uvloop.run(work(shares)), sys.stdout)
+    json.dump(uvloop.run(work(path.name, shares)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ What is not here: how the other ways work (`ways.py`), and the page.
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +26,11 @@ class Size:
     """How much is done: rows that are there before, rounds, and results per round and way."""
 
     rows: int = 10_000
-    rounds: int = 7
+    rounds: int = 9
     many: int = CLIENTS * 30
-    alone: int = 200
-    naive: int = 5
-    bare: int = 200
+    alone: int = 400
+    naive: int = 4
+    bare: int = 400
 
 
 @dataclass
@@ -66,13 +67,21 @@ def measure(folder: Path, size: Size) -> Throughput:
 def _round(
     queue: BenchQueue, size: Size, naive: Sequence[Path], bare: Sequence[Path], found: Throughput
 ) -> None:
-    rate, waits = submit(queue, CLIENTS, size.many)
-    found.waits_ms += [1000 * each for each in waits]
-    found.rates["many"].values.append(rate)
-    found.rates["naive"].values.append(ways.naive(naive, size.naive))
-    found.rates["bare"].values.append(ways.bare(queue.root, bare, size.bare, 1))
-    found.rates["alone"].values.append(submit(queue, 1, size.alone)[0])
-    found.rates["batched"].values.append(ways.bare(queue.root, bare, size.many, CLIENTS))
+    def many() -> float:
+        rate, waits = submit(queue, CLIENTS, size.many)
+        found.waits_ms += [1000 * each for each in waits]
+        return rate
+
+    measures: dict[str, Callable[[], float]] = {
+        "many": many,
+        "naive": lambda: ways.naive(naive, size.naive),
+        "bare": lambda: ways.bare(queue.root, bare, size.bare, 1),
+        "alone": lambda: submit(queue, 1, size.alone)[0],
+        "batched": lambda: ways.bare(queue.root, bare, size.many, CLIENTS),
+    }
+    for way, rate in measures.items():
+        os.sync()  # what one leaves unwritten must not burden the next
+        found.rates[way].values.append(rate())
 
 
 def submit(queue: BenchQueue, clients: int, results: int) -> tuple[float, list[float]]:
