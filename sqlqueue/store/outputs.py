@@ -80,6 +80,7 @@ class Outputs:
         self._doubtful: dict[int, bytes] = {}
         self._due: dict[int, tuple[str, ...]] = {}
         self._redone: dict[int, int] = {}
+        self._cut: dict[int, str] = {}
 
     # --- with a transaction ---------------------------------------------------------
 
@@ -151,7 +152,9 @@ class Outputs:
             if each.look
         }
         for key, outcome in self.lanes.run(calls).items():
-            if not isinstance(outcome, str):
+            if isinstance(outcome, str):
+                self._cut[key] = outcome
+            else:
                 self._doubt(key)
         self._written.clear()
 
@@ -178,6 +181,10 @@ class Outputs:
     def mend(self, transaction: Transaction) -> None:
         """Makes usable what the last `Redo` was raised for, or suspends it."""
         due, self._due = self._due, {}
+        looks, self._cut = self._cut, {}
+        if looks:  # else the next append would take our own cut for a person's change
+            with transaction() as connection:
+                records.save_looks(connection, looks)
         for key, columns in due.items():
             if key in self.suspended:
                 continue

@@ -88,6 +88,13 @@ def save(connection: Connection, records: dict[int, Record]) -> None:
     connection.execute(statement, values)
 
 
+def save_looks(connection: Connection, looks: dict[int, str]) -> None:
+    """Writes down how CSVs look that are again what is recorded."""
+    statement = output_directories.update().where(_DIRECTORY.id == bindparam("key"))
+    values = [{"key": key, "look": look} for key, look in looks.items()]
+    connection.execute(statement, values)
+
+
 def number_rows(connection: Connection, key: int, first: int, signatures: list[str]) -> None:
     """Writes down which row of a CSV is whose, counted from `first`."""
     values = [
