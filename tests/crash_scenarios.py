@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +46,8 @@ def result(cell: int, **metrics: Any) -> SubmitResult:
     )
 
 
-def cells(which: dict[int, str]) -> protocol.AddTasks:
-    """Adds cells, each for the directories named by one letter each."""
+def cells(which: Mapping[int, Iterable[str]]) -> protocol.AddTasks:
+    """Adds cells, each for those directories; a string names one by each letter."""
     new = [
         protocol.NewTask(
             signature=signature(cell),
@@ -123,6 +123,16 @@ def opened(home: Home, disk: Disk | None = None, tell: Tell = lambda _: None) ->
         yield desk
     finally:
         desk.committer.close()
+
+
+def submit(desk: Desk, *of: int, **metrics: Any) -> list[type[Reply]]:
+    """Submits the results of cells in one batch; of what kind the answers are."""
+    return [type(each) for each in desk.say(*(result(cell, **metrics) for cell in of))]
+
+
+def rows(*of: int) -> set[tuple[int, str]]:
+    """Where the rows of cells belong."""
+    return {(cell, folder) for cell in of for folder in LINKS[cell]}
 
 
 # --- rooms ------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""What people do to a CSV, with the manager running and with none: no byte of theirs is lost, no
+acked row is missing afterwards, the other directory goes on, and nobody has to help.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+import pytest
+from crash_proof import Workshop, agrees, query, workshop
+from crash_scenarios import EDITS, MAIN, Room, by_rename, opened, rows, submit
+
+from sqlqueue.protocol import Ack
+
+Edit = Callable[[Room], list[bytes]]
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Workshop]:
+    with workshop() as made:
+        yield made
+
+
+@pytest.fixture
+def room(shop: Workshop) -> Room:
+    return shop.room(MAIN[2])[0]
+
+
+def a_link(room: Room) -> list[bytes]:
+    elsewhere = room.root / "elsewhere.csv"
+    elsewhere.write_bytes(b"precious")
+    room.csv("a").unlink()
+    room.csv("a").symlink_to(elsewhere)
+    return [b"precious"]
+
+
+def a_link_to_itself(room: Room) -> list[bytes]:
+    elsewhere = room.root / f"kept-{len(list(room.root.iterdir()))}.csv"
+    room.csv("a").rename(elsewhere)
+    room.csv("a").symlink_to(elsewhere)
+    return [elsewhere.read_bytes()]
+
+
+def a_folder(room: Room) -> list[bytes]:
+    room.csv("a").unlink()
+    room.csv("a").mkdir()
+    (room.csv("a") / "notes.txt").write_bytes(b"in here")
+    return [b"in here"]
+
+
+def a_pipe(room: Room) -> list[bytes]:
+    room.csv("a").unlink()
+    os.mkfifo(room.csv("a"))
+    return []
+
+
+def emptied(room: Room) -> list[bytes]:
+    room.csv("a").write_bytes(b"")
+    return []
+
+
+def one_byte(room: Room) -> list[bytes]:
+    """In place, at the same length."""
+    data = bytearray(room.csv("a").read_bytes())
+    data[-3] ^= 1
+    with room.csv("a").open("r+b") as file:
+        file.write(data)
+    return [bytes(data)]
+
+
+def a_long_tail(room: Room) -> list[bytes]:
+    with room.csv("a").open("ab") as file:
+        file.write(b"0123456789abcdef" * 100_000)
+    return [b"0123456789abcdef" * 100_000]
+
+
+ALL_EDITS: tuple[Edit, ...] = (
+    *EDITS, a_link, a_link_to_itself, a_folder, a_pipe, emptied, one_byte, a_long_tail,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("metrics", [{}, {"new": 1.0}], ids=["a row", "a new metric"])
+@pytest.mark.parametrize("edit", ALL_EDITS, ids=lambda edit: edit.__name__)
+def test_while_the_manager_runs(room: Room, edit: Edit, metrics: dict[str, float]) -> None:
+    with opened(room.home) as desk:
+        assert submit(desk, 4) == [Ack]
+        texts = edit(room)
+        assert submit(desk, 2, 3, **metrics) == [Ack, Ack]
+        agrees(room, rows(0, 1, 2, 3, 4, 5), texts)
+        texts += edit(room)
+        assert submit(desk, 2, 3, **metrics) == [Ack, Ack]
+    with opened(room.home):
+        pass
+    agrees(room, rows(0, 1, 2, 3, 4, 5), texts)
+
+
+@pytest.mark.parametrize("edit", ALL_EDITS, ids=lambda edit: edit.__name__)
+def test_while_none_runs(room: Room, edit: Edit) -> None:
+    texts = edit(room)
+    with opened(room.home) as desk:
+        agrees(room, rows(0, 1, 5), texts)
+        assert submit(desk, 2, 3, 4) == [Ack, Ack, Ack]
+    agrees(room, rows(0, 1, 2, 3, 4, 5), texts)
+
+
+def test_what_was_moved_aside_is_named_in_log_and_database(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(room.home) as desk:
+        by_rename(room.csv("a"), b"mine")
+        submit(desk, 2)
+    ((path,),) = query(room, "SELECT path FROM set_aside")
+    assert (room.root / path).read_bytes() == b"mine"
+    assert any(path.split("/")[1] in each.getMessage() for each in caplog.records)
+
+
+def test_an_edit_at_every_result_loses_nothing(room: Room) -> None:
+    texts = []
+    with opened(room.home) as desk:
+        for number, cell in enumerate((2, 4, 3)):
+            texts.append(b"edit %d" % number)
+            with room.csv("a").open("ab") as file:
+                file.write(texts[-1])
+            assert submit(desk, cell) == [Ack]
+    with opened(room.home):
+        pass
+    agrees(room, rows(0, 1, 2, 3, 4, 5), texts)
+
+
+def test_permissions_of_a_csv_are_kept_when_it_is_rewritten(room: Room) -> None:
+    room.csv("a").chmod(0o640)
+    with opened(room.home) as desk:
+        assert submit(desk, 2, new=1.0) == [Ack]
+    assert stat.S_IMODE(room.csv("a").stat().st_mode) == 0o640
