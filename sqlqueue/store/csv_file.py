@@ -196,6 +196,15 @@ def write_new(disk: Disk, folder: Path, lines: Iterable[bytes]) -> tuple[Path, i
     path = folder / NEW_NAME
     with suppress(FileNotFoundError):
         disk.unlink(path)
+    try:
+        return path, *_write_new(disk, path, lines)
+    except OSError:
+        with suppress(OSError):  # what was written of it is room that a full disk has not got
+            disk.unlink(path)
+        raise
+
+
+def _write_new(disk: Disk, path: Path, lines: Iterable[bytes]) -> tuple[int, str]:
     length, checksum = 0, EMPTY
     fd = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
     try:
@@ -203,11 +212,11 @@ def write_new(disk: Disk, folder: Path, lines: Iterable[bytes]) -> tuple[Path, i
             disk.append(fd, block)
             length, checksum = length + len(block), extend(checksum, block)
         with suppress(OSError):
-            os.fchmod(fd, stat.S_IMODE(disk.stat(folder / NAME).st_mode))
+            os.fchmod(fd, stat.S_IMODE(disk.stat(path.with_name(NAME)).st_mode))
         disk.fsync(fd)
     finally:
         os.close(fd)
-    return path, length, checksum
+    return length, checksum
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -229,3 +238,10 @@ def look_at(disk: Disk, path: Path) -> str:
         return look_of(disk.stat(path))
     except FileNotFoundError:
         return ""
+
+
+def look_first(disk: Disk, path: Path) -> str:
+    """The same at the start, when what a death left of an unfinished rewrite is removed."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        disk.unlink(path.with_name(NEW_NAME))
+    return look_at(disk, path)

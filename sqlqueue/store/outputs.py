@@ -233,7 +233,8 @@ class Outputs:
         """At the start: every CSV that does not look as it was left is recovered."""
         with transaction() as connection:
             known = records.load(connection)
-        calls = {key: self._looking(self._file(path)) for key, (path, _) in known.items()}
+        look_first = partial(csv_file.look_first, self.disk)
+        calls = {key: partial(look_first, self._file(path)) for key, (path, _) in known.items()}
         for key, look in self.lanes.run(calls).items():
             record = known[key][1]
             if look != record.look or record.next_checksum is not None:
