@@ -21,6 +21,7 @@ from sqlqueue.protocol import Ack, Error, Reply, SubmitResult
 from sqlqueue.store.lanes import Lanes
 
 PAUSE_SECONDS: Final = 15.0
+HOPELESS_SECONDS: Final = 600.0
 MOST_FILES: Final = 200
 """Taken in at once; the rest at the next look."""
 
@@ -43,7 +44,7 @@ class Intake:
         self._clock = clock
         self._next_look: float | None = None
         self._lanes = Lanes()
-        self._hopeless: set[Path] = set()
+        self._hopeless: dict[Path, float] = {}
 
     def jobs(self, committer: Committer) -> list[Job]:
         """A submission for each file found, when it is time to look."""
@@ -62,16 +63,17 @@ class Intake:
             if isinstance(files, list)
             for file in files
         ]
-        fresh = [file for file in found if file.path not in self._hopeless][:MOST_FILES]
+        fresh = [file for file in found if self._hopeless.get(file.path, now) <= now][:MOST_FILES]
         return [Job(file.result, "worker", file) for file in fresh]
 
     def _stuck(self, folder: Path) -> bool:
         return self._lanes.stuck(folder)
 
     def _reject(self, path: Path, reason: str) -> None:
+        """Told once; tried again later, since its task may be added or the file replaced."""
         if path not in self._hopeless:
-            self._hopeless.add(path)
             log.warning("%s is left where it is: %s", path, reason)
+        self._hopeless[path] = self._clock() + HOPELESS_SECONDS
 
     @staticmethod
     def sort(
