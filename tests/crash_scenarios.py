@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from faults import Tell
 
-from sqlqueue import protocol, unsubmitted
+from sqlqueue import keys, protocol, unsubmitted
 from sqlqueue.disk import Disk
 from sqlqueue.home import NAME, Home
 from sqlqueue.manager.committer import Committer, Job
@@ -218,6 +218,12 @@ def _init(home: Home, disk: Disk, tell: Tell) -> None:
         desk.say(result(0))
 
 
+def _keys(home: Home, disk: Disk, _tell: Tell) -> None:
+    home.create(disk)
+    keys.create(home, disk)
+    keys.load(home)
+
+
 def _worker(home: Home, disk: Disk, tell: Tell) -> None:
     """A worker's way: request, run, submit under the attempt's number."""
     with opened(home, disk, tell) as desk:
@@ -321,6 +327,7 @@ MAIN: Final = (
     ),
 )
 MORE: Final = (
+    Scenario("home and keys", "bare", _keys, {}),
     Scenario("init", "bare", _init, {0: "ab"}),
     Scenario(
         "a link to completed tasks",

@@ -137,7 +137,7 @@ GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
     (no_sync_of_names, losing_power, "the first result", "before recovery"),
     (no_sync_before_the_rename, losing_power, "a new metric", "taken for a person's"),
     (no_cut_back, dying, "further results", "goes on after its last row"),
-    (ownership_by_length_alone, dying, "a CSV in_another_order", "line 2 is"),
+    (ownership_by_length_alone, dying, "a CSV in_another_order", "line 2"),
     (no_salvage, dying, "a CSV extended", "lost what a person wrote"),
     (no_moving_aside, dying, "a CSV replaced", "lost what a person wrote"),
     (no_note_before_a_rewrite, dying, "a new metric", "taken for a person's"),
