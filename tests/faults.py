@@ -201,9 +201,27 @@ def faulty_commits(plan: Plan) -> Iterator[None]:
         event.remove(Engine, "commit", commit)
 
 
+@contextmanager
+def faulty_statements(plan: Plan) -> Iterator[None]:
+    """Inside the block every SQL statement of a transaction is a call of the plan."""
+
+    def execute(_c: Any, _cursor: Any, text: str, *_: Any) -> None:
+        plan.perform("sql", "", nothing, nothing, lambda why: _sql_error(text, why))
+
+    event.listen(Engine, "before_cursor_execute", execute)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", execute)
+
+
 def _commit_error(text: str) -> Exception:
+    return _sql_error("COMMIT", text)
+
+
+def _sql_error(statement: str, why: str) -> Exception:
     """As SQLAlchemy hands on what SQLite raised."""
-    return OperationalError("COMMIT", {}, sqlite3.OperationalError(text))
+    return OperationalError(statement, {}, sqlite3.OperationalError(why))
 
 
 Tell = Callable[[str], None]

@@ -5,12 +5,13 @@ The error stays until the disk is well again; nobody restarts anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 from crash_proof import Workshop, agrees, workshop
 from crash_scenarios import LINKS, MAIN, Desk, Room, opened, result
-from faults import ERRORS, FaultyDisk, Plan, faulty_commits
+from faults import ERRORS, FaultyDisk, Plan, faulty_commits, faulty_statements
 
 from sqlqueue.protocol import Ack, Error, Reply
 
@@ -36,10 +37,13 @@ def acked(replies: list[Reply]) -> list[int]:
     return [cell for cell, reply in zip(CELLS, replies, strict=True) if isinstance(reply, Ack)]
 
 
-def suffers(room: Room, plan: Plan, **metrics: float) -> bool:
+Faults = Callable[[Plan], AbstractContextManager[None]]
+
+
+def suffers(room: Room, plan: Plan, faults: Faults = faulty_commits, **metrics: float) -> bool:
     """One life of a manager with a fault in it; False when the call never came."""
     told: list[str] = []
-    with faulty_commits(plan), opened(room.home, FaultyDisk(plan), told.append) as desk:
+    with faults(plan), opened(room.home, FaultyDisk(plan), told.append) as desk:
         plan.begun = True
         early = acked(submit_all(desk, **metrics))
         if plan.came and plan.where:
@@ -65,3 +69,17 @@ def test_neighbours_go_on(
     while suffers(shop.room(BATCH)[0], Plan(number, mode, stays, begun=False), **metrics):
         number += 1
     assert number >= 8
+
+
+@pytest.mark.parametrize("metrics", [{}, {"new": 0.5}], ids=["rows", "a new metric"])
+@pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])
+def test_a_statement_that_fails_refuses_the_batch_and_no_more(
+    shop: Workshop, stays: bool, metrics: dict[str, float]
+) -> None:
+    number = 1
+    while True:
+        plan = Plan(number, "ENOSPC", stays, begun=False)
+        if not suffers(shop.room(BATCH)[0], plan, faulty_statements, **metrics):
+            break
+        number += 1
+    assert number > 20
