@@ -20,8 +20,8 @@ OWN: Final = ("queue.db", "manager.lock")
 POLICIES: Final = ("nothing unsynced", "names without content")
 """What a filesystem may have written by itself: nothing; or every name, but no content."""
 
-Tree = dict[str, bytes | None]
-"""Content by path; None for a folder."""
+Tree = dict[str, Path | None]
+"""By path: the note that has a file's content and mode; None for a folder."""
 
 
 class Platter:
@@ -43,7 +43,7 @@ class Platter:
 
     def note_content(self, path: Path) -> None:
         if path.is_file():
-            (self.notes / f"content-{path.stat().st_ino}").write_bytes(path.read_bytes())
+            shutil.copy(path, self._content(path.stat().st_ino))
 
     def note_names(self, folder: Path) -> None:
         names = {
@@ -79,9 +79,8 @@ class Platter:
             elif not path.name.startswith(OWN):
                 tree[name] = self._content(path.stat().st_ino)
 
-    def _content(self, inode: int) -> bytes:
-        notes = self.notes / f"content-{inode}"
-        return notes.read_bytes() if notes.exists() else b""
+    def _content(self, inode: int) -> Path:
+        return self.notes / f"content-{inode}"
 
 
 def _make(root: Path, tree: Tree) -> None:
@@ -92,11 +91,13 @@ def _make(root: Path, tree: Tree) -> None:
                 shutil.rmtree(path)
         elif not path.name.startswith(OWN):
             path.unlink()
-    for name, content in sorted(tree.items()):
-        if content is None:
+    for name, note in sorted(tree.items()):
+        if note is None:
             (root / name).mkdir(exist_ok=True)
+        elif note.exists():
+            shutil.copy(note, root / name)
         else:
-            (root / name).write_bytes(content)
+            (root / name).touch(mode=0o600)
 
 
 class NotingDisk(Disk):
