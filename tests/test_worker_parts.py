@@ -124,8 +124,13 @@ def test_the_share_of_the_cores() -> None:
 
 
 def test_counting_gpus_loads_no_driver_here() -> None:
-    assert devices.count_gpus() >= 0
-    assert "libcuda" not in Path("/proc/self/maps").read_text()
+    """In a fresh process: another test may have loaded torch, and what it links, into this one."""
+    code = (
+        "from pathlib import Path; from sqlqueue.worker import devices; "
+        "assert devices.count_gpus() >= 0; "
+        "assert 'libcuda' not in Path('/proc/self/maps').read_text()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_slots_and_where_to_work_are_checked(home: Home) -> None:
