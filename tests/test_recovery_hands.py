@@ -13,6 +13,7 @@ from crash_proof import Workshop, agrees, query, workshop
 from crash_scenarios import EDITS, MAIN, Room, by_rename, opened, rows, submit
 
 from sqlqueue.protocol import Ack
+from sqlqueue.store import recovery
 
 Edit = Callable[[Room], list[bytes]]
 
@@ -127,6 +128,18 @@ def test_an_edit_at_every_result_loses_nothing(room: Room) -> None:
     with opened(room.home):
         pass
     agrees(room, rows(0, 1, 2, 3, 4, 5), texts)
+
+
+def test_a_tail_that_is_too_long_to_keep_apart_stays_with_its_file(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "LONGEST_TAIL_BYTES", 1000)
+    texts = a_long_tail(room)
+    with opened(room.home) as desk:
+        assert submit(desk, 2) == [Ack]
+    agrees(room, rows(0, 1, 2, 5), texts)
+    assert not list(room.home.salvage.iterdir())
+    assert len(list((room.root / "a").glob("*set-aside*"))) == 1
 
 
 def test_permissions_of_a_csv_are_kept_when_it_is_rewritten(room: Room) -> None:
