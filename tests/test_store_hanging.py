@@ -17,7 +17,7 @@ from sqlqueue import protocol
 from sqlqueue.protocol import Ack, Error, RepairedReply, Reply
 from support import wait_until
 
-LIMIT_SECONDS = 0.15
+LIMIT_SECONDS = 0.3
 
 
 class Hanging(Plan):
