@@ -85,7 +85,7 @@ def tracked() -> list[Path]:
 TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".sh", ".mako", ".cfg", ".ini", ""}
 HERE = "|".join(re.escape(f"{each}/") for each in (REPOSITORY, Path.home()))
 LEAKS = {
-    "the address of a package index": r"index-url|pythonhosted|pypi\.|npmjs|find-links",
+    "the address of a package index": r"index-ur[l]|pythonhoste[d]|pypi\.|npmj[s]|find-link[s]",
     "a folder of one machine": HERE,
 }
 
