@@ -7,6 +7,7 @@ same every time; what it meets is not.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import random
@@ -100,12 +101,11 @@ class Campaign:
 
     def kill_a_child(self) -> None:
         worker = self.workers[self.chance.randrange(2)]
-        if worker.poll() is None:
-            below = psutil.Process(worker.pid).children(recursive=True)
-            found = [each for each in below if "sqlqueue.worker.child" in " ".join(each.cmdline())]
-            for child in found:
-                child.kill()
-                self.killed["child"] += 1
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended by itself
+            for process in psutil.Process(worker.pid).children(recursive=True):
+                if "sqlqueue.worker.child" in " ".join(process.cmdline()):
+                    process.kill()
+                    self.killed["child"] += 1
 
     def end(self) -> None:
         for each in self.workers:
