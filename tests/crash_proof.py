@@ -76,7 +76,7 @@ class Workshop:
         """A room that others are copies of."""
         if name not in self._templates:
             room = Room(self.root / f"template-{name}")
-            {"fresh": room.fresh, "stocked": room.stocked, "bare": room.root.mkdir}[name]()
+            getattr(room, name)()
             self._templates[name] = room
         return self._templates[name]
 

@@ -151,10 +151,21 @@ class Room:
     def csv(self, folder: str) -> Path:
         return self.root / folder / CSV
 
+    def bare(self) -> Room:
+        """A folder."""
+        self.root.mkdir()
+        return self
+
+    def empty(self) -> Room:
+        """A queue without cells."""
+        self.bare().home.create()
+        with opened(self.home):
+            pass
+        return self
+
     def fresh(self) -> Room:
         """A queue with all cells and no result."""
-        self.root.mkdir()
-        self.home.create()
+        self.empty()
         with opened(self.home) as desk:
             desk.say(prepare("a", "b"))
             desk.say(cells(LINKS))
@@ -211,17 +222,18 @@ def saying(*batches: tuple[Request, ...]) -> Callable[[Home, Disk, Tell], None]:
 
 
 def _init(home: Home, disk: Disk, tell: Tell) -> None:
-    home.create(disk)
     with opened(home, disk, tell) as desk:
         desk.say(prepare("a", "b", "deep/c"))
         desk.say(cells(LINKS), cells({0: "ab"}))
         desk.say(result(0))
 
 
-def _keys(home: Home, disk: Disk, _tell: Tell) -> None:
+def _new_home(home: Home, disk: Disk, tell: Tell) -> None:
     home.create(disk)
     keys.create(home, disk)
     keys.load(home)
+    with opened(home, disk, tell):
+        pass
 
 
 def _worker(home: Home, disk: Disk, tell: Tell) -> None:
@@ -327,8 +339,8 @@ MAIN: Final = (
     ),
 )
 MORE: Final = (
-    Scenario("home and keys", "bare", _keys, {}),
-    Scenario("init", "bare", _init, {0: "ab"}),
+    Scenario("a new home", "bare", _new_home, {}),
+    Scenario("init", "empty", _init, {0: "ab"}),
     Scenario(
         "a link to completed tasks",
         "stocked",
