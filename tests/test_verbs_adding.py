@@ -180,6 +180,13 @@ def test_a_csv_of_a_persons_is_moved_aside_only_when_asked(core: Core) -> None:
     assert len(core.rows()) == 2
 
 
+def test_where_one_directory_cannot_be_made_nothing_is_moved_aside(core: Core) -> None:
+    mine = foreign_csv(core.room.root, "mine")
+    core.refused(prepare("mine", "/proc/1/none", set_aside=True), "bad_directory")
+    assert [each.name for each in mine.parent.glob("final*")] == [mine.name]
+    assert mine.read_text() == "mine,own\n1,2\n"
+
+
 def test_where_there_can_be_no_directory_it_is_told(core: Core) -> None:
     assert "/proc/1/none" in core.refused(prepare("/proc/1/none", "good"), "bad_directory")
     core.refused(prepare("x" * 300), "bad_directory")

@@ -116,7 +116,12 @@ class Claims:
         checks = {p: partial(_check, folder, queue_id, set_aside) for p, folder in folders.items()}
         _all(self.lanes.run(checks))
         makes = {p: partial(_make, self.disk, folder, queue_id) for p, folder in folders.items()}
-        moved = _all(self.lanes.run(makes))
+        _all(self.lanes.run(makes))
+        if not set_aside:
+            return []
+        # Last, when nothing else can fail: a file that was moved is named to whoever asked.
+        moves = {p: partial(_move_aside, self.disk, folder) for p, folder in folders.items()}
+        moved = _all(self.lanes.run(moves))
         return [self.home.relative(target) for target in moved.values() if target is not None]
 
 
@@ -176,19 +181,24 @@ def _mark(disk: Disk, folder: Path, queue_id: str) -> None:
     disk.write_beside(folder / csv_file.MARKER, data.encode())
 
 
-def _make(disk: Disk, folder: Path, queue_id: str) -> Path | None:
+def _make(disk: Disk, folder: Path, queue_id: str) -> None:
     """Makes and marks the directory, which also shows that it can be written."""
     _make_folder(disk, folder)
-    file, moved = folder / csv_file.NAME, None
     if marker_of(folder) != queue_id:
         _mark(disk, folder, queue_id)
     elif not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(13, "not writable by this user; change its permissions")
-    if os.path.lexists(file):
-        moved = free_name(file)
-        disk.set_aside(file, moved)
-        disk.fsync_dir(folder)
-    return moved
+
+
+def _move_aside(disk: Disk, folder: Path) -> Path | None:
+    """Where the CSV of a person's was moved to; None when there is none."""
+    file = folder / csv_file.NAME
+    if not os.path.lexists(file):
+        return None
+    target = free_name(file)
+    disk.set_aside(file, target)
+    disk.fsync_dir(folder)
+    return target
 
 
 def _make_folder(disk: Disk, folder: Path) -> None:
