@@ -19,6 +19,8 @@ from acceptance import Study
 from sqlqueue.home import NAME, Home
 from support import Cli, ManagerProcess, environment, texts
 
+pytest_plugins = ["tally"]
+
 
 @dataclass
 class Audits:

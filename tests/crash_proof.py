@@ -18,6 +18,7 @@ from typing import Any, Final
 from crash_scenarios import Room, Scenario, opened, promised, rows_of, signature
 from faults import DEATHS, HALVES, Ended, FaultyDisk, Plan, Tell, faulty_commits, in_a_child
 from power import NotingDisk, Platter
+from tally import count
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import StorageFailure
@@ -108,7 +109,9 @@ class Workshop:
             with faulty_commits(plan):
                 work(home, FaultyDisk(plan, real), tell)
 
-        return in_a_child(run)
+        ended = in_a_child(run)
+        count("kills", ended.killed)
+        return ended
 
     def dies(self, scenario: Scenario, at: int, mode: str) -> None:
         """A death at one call; afterwards everything that was promised is there."""
@@ -126,18 +129,19 @@ class Workshop:
         ended = self._child(scenario.run, room.home, Plan(at, mode), self.real(platter))
         demand(ended.killed or mode == AT_THE_END, f"call {at} never came")
         platter.lose(policy)
+        count("power cuts")
         if not texts:
             stands_whole(room, promised(ended.told, scenario))
         self.settle(room, scenario, texts, ended.told)
 
     def dies_again(self, scenario: Scenario, at: int, mode: str) -> int:
         """The same, and then a death at every call of the recovery; how many those were."""
-        count = 0
+        deaths_again = 0
         for again in DEATHS:
             number = 1
             while self._dies_again(scenario, Plan(at, mode), Plan(number, again)):
-                count, number = count + 1, number + 1
-        return count
+                deaths_again, number = deaths_again + 1, number + 1
+        return deaths_again
 
     def _dies_again(self, scenario: Scenario, first: Plan, second: Plan) -> bool:
         room, texts, ended = self.died(scenario, first.at, first.mode)
@@ -176,6 +180,7 @@ class Workshop:
                     f"an error in {plan.where} stopped the others",
                 )
             demand(plan.came, f"call {at} never came")
+        count("injected errors")
         settles(room, scenario, texts, promised(told, scenario))
 
 
@@ -228,6 +233,7 @@ def settles(
 ) -> None:
     """Recovery agrees with what was promised; the scenario once more brings the rest."""
     recover(room.home, Disk(), lambda _: None)
+    count("recoveries")
     agrees(room, promises, texts)
     aside = [each.name for each in room.root.rglob("*set-aside*")]
     demand(texts or not aside, f"what is ours was taken for a person's: {aside}")
