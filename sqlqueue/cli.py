@@ -111,7 +111,7 @@ def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
     from sqlqueue.tables import page_of
 
     added = initialise(queue, files, shell.notice, shown, set_aside)
-    _print(added_lines(added, queue.root, page_of(sys.stdout)))
+    _print(added_lines(added, page_of(sys.stdout)))
     return set(added.phases)
 
 
@@ -212,6 +212,7 @@ def verify(
 @app.command(short_help="Print the token for workers elsewhere.")
 def token(
     context: typer.Context,
+    rotate: options.Rotate = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -220,6 +221,11 @@ def token(
     queue.queue_id()
     from sqlqueue import keys
 
+    if rotate:
+        from sqlqueue.home_lock import HomeLock
+
+        with HomeLock(queue, "sqlqueue token --rotate"):
+            keys.rotate(queue)
     keys.create(queue)
     print(keys.worker_token(queue))
     return EXIT_DONE

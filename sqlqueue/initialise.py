@@ -8,6 +8,7 @@ a dry run writes nothing, not even the home.  What is not here: what a sweep fil
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -37,12 +38,15 @@ from sqlqueue.protocol import (
     encode,
 )
 from sqlqueue.sweep_files import Text, read_files
+from sqlqueue.visible import printable
 
 HOME_FOLDERS: Final = frozenset(
     ("logs", "attempts", "checkpoints", "salvage", "unsubmitted", "workers")
 )
 """All that is in a home whose making was interrupted."""
 BATCH_TASKS: Final = 1000
+NAMED: Final = 5
+"""Folders named one by one before the rest is only counted."""
 
 Advance = Callable[[int], None]
 Progress = Callable[[int], AbstractContextManager[Advance]]
@@ -89,6 +93,7 @@ def initialise(
     with owner(home, notice) as ask:
         declarations = Declarations(home.root, lambda name: recall(ask, name))
         sweep = load(texts, declarations)
+        _name_outside(sweep.output_dirs(), home.root, notice)
         return _add(ask, sweep, declarations, progress, set_aside)
 
 
@@ -103,6 +108,30 @@ def checked(home: Home, files: Sequence[Path]) -> list[Text]:
     if troubles:
         raise SweepError("\n".join(troubles))
     return texts
+
+
+def _name_outside(directories: Sequence[str], root: Path, notice: Notice) -> None:
+    """Says which folders elsewhere are about to be used, before they are."""
+    if elsewhere := outside(directories, root):
+        notice(f"note: output directories outside {root}: {some(elsewhere)}")
+
+
+def outside(directories: Sequence[str], root: Path) -> list[str]:
+    """The output directories that do not lie below the root, symbolic links followed."""
+    base = os.path.realpath(root)
+    return [each for each in directories if not _within(base, os.path.join(base, each))]
+
+
+def _within(base: str, path: str) -> bool:
+    real = os.path.realpath(path)
+    return real == base or real.startswith(base.rstrip("/") + "/")
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(printable(each) for each in names[:NAMED])
+    rest = len(names) - NAMED
+    return shown + (f" and {thousands(rest)} more" if rest > 0 else "")
 
 
 def refuse_foreign(home: Home) -> None:

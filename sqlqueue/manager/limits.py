@@ -21,13 +21,19 @@ class Limits:
     hello_seconds: float = protocol.HELLO_SECONDS
     """For the TLS handshake, and again for the hello."""
     strangers: int = 64
-    """TCP connections that have not said hello yet; further ones wait in the backlog."""
+    """TCP connections that have not said hello yet."""
+    strangers_of_one_host: int = 32
+    stranger_seconds: float = 1.0
+    """How long a stranger has its place for itself; one that goes without hello leaves it empty
+    for the rest of that time."""
     backlog: int = 4096
     open_questions: int = 256
     """Requests of one connection on their way; no more is read until some are answered."""
     open_bytes: int = 2 * protocol.MAX_MESSAGE_BYTES
     unread_bytes: int = 4 * protocol.MAX_MESSAGE_BYTES
     """Answers that a client has not read; one byte more and it is dropped."""
+    total_bytes: int = 16 * protocol.MAX_MESSAGE_BYTES
+    """Requests on their way and answers not read, of all connections together."""
     high_water_bytes: int = 1024 * 1024
     """Answers not read, above which nothing more is read from the client either."""
     stall_seconds: float = 30.0

@@ -28,6 +28,8 @@ from sqlqueue.plan.template import Template, TemplateError
 
 MAX_CELLS: Final = 10_000_000
 """Most cells of one grid: more is a slip of the pen, or another tool's job."""
+MAX_DIRECTORIES: Final = 100_000
+"""Most output directories of one grid: each is claimed and written at once."""
 
 
 def steering(block: Block, file: File) -> Keys:
@@ -128,6 +130,12 @@ class _Binder:
         self._check_folders(grid)
         if grid.size > MAX_CELLS:
             problem = f"found {grid.size} cells, expected at most {MAX_CELLS}; sweep fewer values"
+            self.problems.add(self.block.place, problem)
+        elif grid.most_output_dirs > MAX_DIRECTORIES:
+            problem = (
+                f"found up to {grid.most_output_dirs} output directories, expected at most "
+                f"{MAX_DIRECTORIES}; use fewer placeholders in output_dir"
+            )
             self.problems.add(self.block.place, problem)
         return grid
 

@@ -8,7 +8,9 @@ stable storage when it returns.  What is not here: any statement about tasks.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -63,6 +65,7 @@ def migrations_folder() -> Path:
 def open_writer(home: Home) -> Engine:
     """The engine of the one process that holds the home's lock; migrates if needed."""
     _check(home.database)
+    _make_private(home.database)
     engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
     try:
         _migrate(engine, home.database)
@@ -175,6 +178,17 @@ def _check(path: Path) -> None:
         )
     if head:
         _check_length(path, head)
+
+
+def _make_private(path: Path) -> None:
+    """The database is this user's alone from its first instant; SQLite gives its log the mode."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise DatabaseError(f"{path}: cannot be opened: {error.strerror}") from None
 
 
 def _check_length(path: Path, head: bytes) -> None:

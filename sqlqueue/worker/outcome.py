@@ -137,8 +137,8 @@ def fit(metrics: dict[str, Any], folder: Path, disk: Disk | None = None) -> dict
         name = max(fitting, key=lambda each: size_bytes(fitting[each]))
         data = json.dumps(fitting[name]).encode()
         path = folder / f"returned-{list(fitting).index(name)}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        (disk or Disk()).write_beside(path, data)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (disk or Disk()).write_beside(path, data, 0o600)
         fitting[name] = f"{path} ({len(data)} bytes)"
     return fitting
 
