@@ -154,12 +154,16 @@ class Committer:
             yield connection
 
     def _reopen(self) -> None:
-        """After a failure; while nobody could be heard, no lease may lapse."""
+        """After a failure: what was begun or ended by a commit that failed is not known.
+
+        While nobody could be heard, no lease may lapse.
+        """
         try:
             self._connect()
         except (DatabaseError, OSError) as error:
             raise StorageFailure(f"the database cannot be opened: {error}") from None
-        self.book.leases.renew_all(self._clock())
+        with self._begun() as connection:
+            service.begin(self.book, connection, self._clock())
         log.warning("The database was opened anew")
 
     # --- work -----------------------------------------------------------------------------
