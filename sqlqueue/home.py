@@ -37,6 +37,11 @@ class Home:
         return self.path / "queue.db"
 
     @property
+    def recovered(self) -> Path:
+        """A database rebuilt by `recover`, complete, about to take the place of the other."""
+        return self.path / "queue.db.recovered"
+
+    @property
     def lock(self) -> Path:
         """Held (flock) by the one process that may write: a manager, or a lone command."""
         return self.path / "manager.lock"
@@ -87,8 +92,11 @@ class Home:
     def exists(self) -> bool:
         return self.identity_file.exists()
 
-    def create(self, disk: Disk | None = None) -> str:
-        """Makes the home if it is not there; returns the queue's id.  Idempotent."""
+    def create(self, disk: Disk | None = None, queue: str | None = None) -> str:
+        """Makes the home if it is not there; returns the queue's id.  Idempotent.
+
+        `queue`: the id that it gets if it has none yet, instead of a fresh one.
+        """
         disk = disk or Disk()
         try:
             self.path.mkdir(mode=0o700, parents=False, exist_ok=True)
@@ -101,10 +109,24 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
         disk.fsync_dir(self.root)
         if not self.identity_file.exists():
-            identity = {"format": 1, "queue": uuid.uuid4().hex}
-            data = (json.dumps(identity) + "\n").encode()
-            disk.write_beside(self.identity_file, data, 0o600)
+            self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
         return self.queue_id()
+
+    def _identify(self, identity: dict[str, Any], disk: Disk) -> None:
+        data = (json.dumps(identity) + "\n").encode()
+        disk.write_beside(self.identity_file, data, 0o600)
+
+    def note_database(self, disk: Disk) -> None:
+        """From now on a database that is missing, or empty, was lost."""
+        if not self.had_database():
+            self._identify({**json.loads(self.identity_file.read_text()), "database": True}, disk)
+
+    def had_database(self) -> bool:
+        """Whether a database was ever there; unknown, and False, without `queue.json`."""
+        try:
+            return bool(json.loads(self.identity_file.read_text()).get("database"))
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""

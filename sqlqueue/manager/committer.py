@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import (
@@ -29,6 +29,7 @@ from sqlalchemy.exc import (
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
+    DatabaseDamaged,
     DatabaseError,
     DirectoryError,
     DirectoryUnavailable,
@@ -41,8 +42,8 @@ from sqlqueue.home import Home
 from sqlqueue.manager import handing_out, keeping_touch, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
+from sqlqueue.store import condition, queue, reading, records, summary
 from sqlqueue.store import engine as database
-from sqlqueue.store import queue, reading, records, summary
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -86,6 +87,7 @@ class Committer:
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._epoch = 0
+        self.damage: DatabaseDamaged | None = None
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
         self.book = Notebook(self.outputs, self.claims)
@@ -97,7 +99,9 @@ class Committer:
         self._connect()
         with self._begun() as connection:
             self._epoch = queue.advance_epoch(connection)
+            queue.know_queue(connection, self.home.queue_id())
             service.begin(self.book, connection, self._clock())
+        self.home.note_database(self._disk)
         self.outputs.recover_all(self.transaction)
 
     def close(self) -> None:
@@ -143,7 +147,23 @@ class Committer:
                 yield self._connection
         except DBAPIError as error:
             self._disconnect()
+            if condition.is_damage(error.orig):
+                self._look_for_damage()
             raise StorageFailure(f"the database failed: {error.orig}") from error
+
+    def _look_for_damage(self) -> None:
+        """Whether the file itself is damaged, or was only read wrongly once."""
+        try:
+            condition.check(self.home, surely=True)
+        except condition.Damaged as error:
+            self._give_up(error)
+        except DatabaseError:
+            log.debug("looking for damage", exc_info=True)
+
+    def _give_up(self, error: DatabaseError) -> NoReturn:
+        """Nothing more is acked; whoever runs the committer ends."""
+        self.damage = DatabaseDamaged(error.message)
+        raise self.damage from None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -160,6 +180,8 @@ class Committer:
         """
         try:
             self._connect()
+        except condition.Damaged as error:
+            self._give_up(error)
         except (DatabaseError, OSError) as error:
             raise StorageFailure(f"the database cannot be opened: {error}") from None
         with self._begun() as connection:

@@ -162,6 +162,8 @@ class Writer:
                     self._show(look)
             if _TICK in batch and not self._stopping:
                 self._tick()
+            if self._committer.damage is not None:
+                raise self._committer.damage
         self._refuse_rest()
 
     def _show(self, look: Look) -> None:

@@ -16,11 +16,13 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection, Engine, func, select, text
 
+from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.rows import line, row
-from sqlqueue.store import csv_file, engine, records
+from sqlqueue.store import condition, csv_file, engine, records
 from sqlqueue.store.csv_file import Record
+from sqlqueue.store.directories import marker_of
 from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
 
 MOST_LOOKS: Final = 30
@@ -42,7 +44,7 @@ def verify(home: Home) -> Iterator[Finding]:
     reader = engine.open_reader(home)
     try:
         with reader.begin() as connection:
-            yield from _database(connection)
+            yield from _database(home, connection)
             directories = records.load(connection)
         for key in sorted(directories):
             yield from _directory(home, reader, key)
@@ -53,10 +55,8 @@ def verify(home: Home) -> Iterator[Finding]:
 # --- the database against itself ------------------------------------------------------------
 
 
-def _database(connection: Connection) -> Iterator[Finding]:
-    for (found,) in connection.execute(text("PRAGMA quick_check")):
-        if found != "ok":
-            yield Finding("error", "queue.db", f"SQLite says: {found}")
+def _database(home: Home, connection: Connection) -> Iterator[Finding]:
+    condition.refuse_damage(home.database, connection.exec_driver_sql)
     for broken in connection.execute(text("PRAGMA foreign_key_check")):
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
     yield from _lifecycle(connection)
@@ -80,8 +80,8 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
          (state == State.FAILED.value) & (tasks.c.failures < tasks.c.max_attempts)
          & (tasks.c.losses == 0)),
     ]  # fmt: skip
-    for message, condition in rules:
-        for task_id in connection.execute(select(tasks.c.task_id).where(condition)).scalars():
+    for message, rule in rules:
+        for task_id in connection.execute(select(tasks.c.task_id).where(rule)).scalars():
             yield Finding("error", task_id, message)
 
 
@@ -110,6 +110,7 @@ def _numbers(connection: Connection) -> Iterator[Finding]:
 
 def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
     """Looks again while a manager may be between an append and its commit."""
+    yield from _marker(home, reader, key)
     before: tuple[Record, str] | None = None
     looks = 0
     while looks < MOST_LOOKS:
@@ -124,6 +125,23 @@ def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
             break
         time.sleep(PAUSE_SECONDS)
     yield Finding("error", f"{path}/{csv_file.NAME}", before[1] if before else "")
+
+
+def _marker(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
+    """A folder that has a CSV of ours says so: another queue, and `recover`, can tell by it."""
+    with reader.begin() as connection:
+        path, record = records.load(connection, [key])[key]
+    folder = home.absolute(path)
+    if record.columns is None or not folder.is_dir():
+        return
+    try:
+        owner = marker_of(folder)
+    except (OSError, DirectoryError) as error:
+        yield Finding("error", path, str(error))
+        return
+    if owner != home.queue_id():
+        says = f"belongs to another queue ({owner})" if owner else "is missing"
+        yield Finding("error", f"{path}/{csv_file.MARKER}", says)
 
 
 def _compare(connection: Connection, folder: Path, key: int, record: Record) -> str | None:
