@@ -209,6 +209,24 @@ def verify(
     return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
 
 
+@app.command(short_help="Say what is wrong with this machine, filesystem, queue.")
+def doctor(
+    context: typer.Context,
+    as_json: options.DoctorJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Say what is unsafe about the home, filesystems, clock, machine, and how to cure it.
+
+    Read-only.  Exits 1 if anything is wrong, 0 if there is nothing but notes.
+    """
+    shared: Shared = context.obj
+    queue = _queue(context, home, verbose, NOTHING)
+    from sqlqueue.doctor.visit import visit
+
+    return visit(queue, bool(home or shared.home), as_json)
+
+
 @app.command(short_help="Print the token for workers elsewhere.")
 def token(
     context: typer.Context,

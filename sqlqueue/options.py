@@ -127,6 +127,7 @@ Manager = Annotated[
 ]
 
 AsJson = Annotated[bool, _flag("--json", "As JSON, as docs/STATUS.md describes.")]
+DoctorJson = Annotated[bool, _flag("--json", "As JSON, as docs/DOCTOR.md describes.")]
 Watch = Annotated[bool, _flag("--watch", "Again and again, until Ctrl-C.", "-w")]
 Interval = Annotated[
     float,
