@@ -2,7 +2,8 @@
 
 Promises: a result is in a durable file from when its submission failed until its ack,
 and the file is removed only after the ack; a report that can never be taken is kept and
-loudly said, and does not stop the next.  Thread-safe.  What is not here: deciding when to
+loudly said, and does not stop the next.  A result that no disk takes stays in memory and
+is offered to the disks again with each try.  Thread-safe.  What is not here: deciding when to
 try again (the courier), and asking for work.
 """
 
@@ -27,6 +28,8 @@ from sqlqueue.worker.place import Place
 SAVE_SECONDS: Final = 10.0
 """A folder on a filesystem that hangs is given up after so long."""
 
+IN_MEMORY: Final = "this worker's memory alone: make room before you stop it"
+
 Report = SubmitResult | TaskFailed | Release
 
 log = logging.getLogger("sqlqueue.worker")
@@ -34,11 +37,17 @@ log = logging.getLogger("sqlqueue.worker")
 
 @dataclass
 class Undelivered:
-    """A report, where it also lies as a file, and the attempt's folder if it has one."""
+    """A report, where it also lies as a file, and what else the attempt may have left."""
 
     report: Report
     files: list[Path] = field(default_factory=list)
-    folder: Path | None = None
+    folders: list[Path] = field(default_factory=list)
+    output_dir: str = ""
+    """Where a result that has no file yet may get one; empty where that is not known."""
+
+    def kept(self) -> list[Path]:
+        """Where the result lies on a disk."""
+        return self.files or [each for each in self.folders if (each / outcome.FILE).exists()]
 
 
 class Delivery:
@@ -67,12 +76,13 @@ class Delivery:
 
         One that was not acked is saved, and put on the list if that may help.
         """
-        item = Undelivered(report, folder=Path(order.folder) if order is not None else None)
+        item = Undelivered(report)
+        if order is not None:
+            item.folders, item.output_dir = order.folders(), order.output_dir
         if not isinstance(answer, QueueError):
             self._delivered(item)
             return
-        if order is not None:
-            self._save(item, answer, order.output_dir)
+        self._save(item, _reason(answer))
         self._keep(item, answer)
 
     def _keep(self, item: Undelivered, error: QueueError) -> None:
@@ -85,6 +95,7 @@ class Delivery:
         """Offers everything to the manager, the oldest first; says whether nothing is left."""
         with self._talking:
             for item in self._snapshot():
+                self._save_late(item)
                 try:
                     client.request(item.report)
                 except ManagerUnreachable:
@@ -104,8 +115,9 @@ class Delivery:
         `own_names`: held by this process, which has run nothing yet.
         """
         before = self.count()
-        for folder in _entries(self._place.home.attempts):
-            self._adopt_attempt(folder, own_names)
+        for place in self._place.attempts:
+            for folder in _entries(place):
+                self._adopt_attempt(folder, own_names)
         for folder in self._place.own_folders():
             for path, result in unsubmitted.scan(folder, self._place.queue, _rejected):
                 self._add(Undelivered(result, [path]))
@@ -119,7 +131,7 @@ class Delivery:
         if report is None:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            self._add(Undelivered(report, folder=folder))
+            self._add(Undelivered(report, folders=[folder]))
 
     def _abandoned(self, order: outcome.Order, own_names: Collection[str]) -> bool:
         """Of this queue and host, and nobody works under that name, or we do now."""
@@ -129,25 +141,31 @@ class Delivery:
             return True
         return names.is_free(self._place.home.workers, order.worker_id)
 
-    def _save(self, item: Undelivered, error: QueueError, output_dir: str) -> None:
+    def _save(self, item: Undelivered, why: str) -> None:
         """A result into the first folder that takes it; the attempt's own file otherwise."""
-        if not isinstance(item.report, SubmitResult):
+        if not isinstance(item.report, SubmitResult) or not item.output_dir:
             return
         result, queue = item.report, self._place.queue
-        for folder in self._place.unsubmitted_folders(output_dir):
+        for folder in self._place.unsubmitted_folders(item.output_dir):
             path = within(SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue))
             if path is not None:
-                log.warning("Saved locally (%s): %s", _reason(error), path)
+                log.warning("Saved locally (%s): %s", why, path)
                 item.files.append(path)
                 return
-        log.error("%s: could not be saved locally; kept in %s", result.task_id, item.folder)
+        kept = ", ".join(map(str, item.kept())) or IN_MEMORY
+        log.error("%s: could not be saved locally; kept in %s", result.task_id, kept)
+
+    def _save_late(self, item: Undelivered) -> None:
+        """What no disk took yet is offered to the disks again: room may have been made."""
+        if not item.kept():
+            self._save(item, "there is room again")
 
     def _delivered(self, item: Undelivered) -> None:
         for path in item.files:
             if isinstance(item.report, SubmitResult):
                 unsubmitted.remove(path, item.report)
-        if item.folder is not None:
-            shutil.rmtree(item.folder, ignore_errors=True)
+        for folder in item.folders:
+            shutil.rmtree(folder, ignore_errors=True)
         if item.files:
             log.info("%s: delivered what was saved locally", item.report.task_id)
 
@@ -182,12 +200,13 @@ def within(seconds: float, save: Callable[[], Path]) -> Path | None:
 
 
 def _refused(item: Undelivered, error: QueueError) -> None:
-    kept = ", ".join(map(str, item.files or filter(None, [item.folder])))
     log.error("%s: the manager refuses this report: %s", item.report.task_id, error.message)
     if isinstance(item.report, SubmitResult):
+        kept = ", ".join(map(str, item.kept())) or IN_MEMORY
         log.error("%s: the result is kept in %s", item.report.task_id, kept)
-    if item.folder is not None and (item.files or not isinstance(item.report, SubmitResult)):
-        shutil.rmtree(item.folder, ignore_errors=True)
+    if item.files or not isinstance(item.report, SubmitResult):
+        for folder in item.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reason(error: QueueError) -> str:

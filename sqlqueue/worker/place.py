@@ -55,10 +55,21 @@ class Place:
         """In the home and in the user's state folder, where each queue has its own."""
         return [self.home.unsubmitted, state_folder() / unsubmitted.FOLDER / self.queue]
 
+    @property
+    def spare_logs(self) -> Path:
+        """Where output is captured when the home takes none."""
+        return state_folder() / "logs" / self.queue
+
+    @property
+    def attempts(self) -> list[Path]:
+        """Where attempts leave how they ended: in the home, or where there was room."""
+        return [self.home.attempts, state_folder() / "attempts" / self.queue]
+
     def order(self, task: TaskReply, worker_id: str, device: Device) -> Order:
         """What a child must know; raises `ProtocolError` for ids that cannot be file names."""
         task_id = unsubmitted.safe_name(task.task_id)
         log = self.home.logs / task_id / f"{task.attempt}.log"
+        folder, spare = (each / f"{task_id}-{task.attempt}" for each in self.attempts)
         return Order(
             queue=self.queue,
             task_id=task_id,
@@ -76,8 +87,9 @@ class Place:
             code_version="",
             log_file=self._log_file(log),
             log=str(log),
-            folder=str(self.home.attempts / f"{task_id}-{task.attempt}"),
+            folder=str(folder),
             checkpoint=str(self.home.checkpoints / unsubmitted.safe_name(task.signature)),
+            spare=str(spare),
         )
 
     def _log_file(self, log: Path) -> str:
