@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from sqlqueue.contact import owner
-from sqlqueue.figures import cut_end, plural, printable
+from sqlqueue.figures import cut_end, plural
 from sqlqueue.home import Home
 from sqlqueue.protocol import Repair, RepairedReply
 from sqlqueue.shell import notice
+from sqlqueue.visible import printable
 
 if TYPE_CHECKING:
     from sqlqueue.store.audit import Finding
