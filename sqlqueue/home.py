@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import HomeError
+from sqlqueue.whereabouts import speaks_of
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
@@ -40,6 +41,11 @@ class Home:
     def lock(self) -> Path:
         """Held (flock) by the one process that may write: a manager, or a lone command."""
         return self.path / "manager.lock"
+
+    @property
+    def turn(self) -> Path:
+        """Held (flock) for as long as something is being written: see `home_lock.py`."""
+        return self.path / "manager.turn"
 
     @property
     def manager_file(self) -> Path:
@@ -101,10 +107,25 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
         disk.fsync_dir(self.root)
         if not self.identity_file.exists():
-            identity = {"format": 1, "queue": uuid.uuid4().hex}
-            data = (json.dumps(identity) + "\n").encode()
-            disk.write_beside(self.identity_file, data, 0o600)
+            self.name_queue(disk)
         return self.queue_id()
+
+    def name_queue(self, disk: Disk) -> str:
+        """Gives the queue an id that no other has: when it is made, and when it is a copy.
+
+        A copy remembers the id that came with it, also when it is named once more.
+        """
+        identity = {"format": 1, "queue": uuid.uuid4().hex}
+        if self.identity_file.exists():
+            identity["copy_of"] = self.former_id() or self.queue_id()
+        data = (json.dumps(identity) + "\n").encode()
+        disk.write_beside(self.identity_file, data, 0o600)
+        return str(identity["queue"])
+
+    def former_id(self) -> str | None:
+        """The id of the queue that this one was copied from, if it was."""
+        found = json.loads(self.identity_file.read_text()).get("copy_of")
+        return str(found) if found is not None else None
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""
@@ -124,10 +145,18 @@ class Home:
             raise HomeError(f"{self.identity_file}: unreadable: {error}") from None
 
     def manager(self) -> dict[str, Any] | None:
-        """What the running manager wrote of itself, or None when there is none."""
+        """What the running manager wrote of itself, or None when there is none.
+
+        A home that was copied has a file that speaks of the original's manager: that is none.
+        """
+        found = self.manager_said()
+        return found if found is not None and speaks_of(found, self.path) else None
+
+    def manager_said(self) -> dict[str, Any] | None:
+        """What stands in `manager.json`, of whichever home it speaks."""
         try:
             found = json.loads(self.manager_file.read_text())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 

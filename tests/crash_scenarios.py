@@ -11,8 +11,9 @@ import csv
 import hashlib
 import io
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -179,11 +180,18 @@ class Room:
             desk.say(result(5, other="x,y"))
         return self
 
+    def settle(self) -> None:
+        """Forgets where it stood: it is not to know that it is a copy."""
+        with closing(sqlite3.connect(self.home.database)) as database, database:
+            database.execute("DELETE FROM meta WHERE key = 'place'")
+
     def copy(self, root: Path) -> Room:
         """The same queue somewhere else, at rest."""
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(self.root, root, symlinks=True)
         made = Room(root)
+        if made.home.database.exists():
+            made.settle()
         if made.home.exists():
             with opened(made.home):
                 pass
