@@ -23,6 +23,7 @@ from faults import Tell
 from sqlqueue import keys, protocol, unsubmitted
 from sqlqueue.disk import Disk
 from sqlqueue.home import NAME, Home
+from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Ack, AddedReply, Reply, Request, SubmitResult
@@ -83,13 +84,19 @@ class Desk:
 
     kind: type[Committer] = Committer
 
-    def __init__(self, home: Home, disk: Disk | None = None, tell: Tell = lambda _: None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        disk: Disk | None = None,
+        tell: Tell = lambda _: None,
+        lock: HomeLock | None = None,
+    ) -> None:
         self.clock = Clock()
         self.tell = tell
         self.disk = disk or Disk()
         self.home = home
         self.committer = self.kind(
-            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock
+            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock, lock=lock
         )
 
     def say(self, *requests: Request) -> list[Reply]:
