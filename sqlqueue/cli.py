@@ -121,6 +121,7 @@ def serve(
     host: options.Host = None,
     port: options.Port = None,
     until_done: options.UntilDone = False,
+    take_over: options.TakeOver = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -129,7 +130,7 @@ def serve(
     queue.queue_id()
     from sqlqueue.manager import server
 
-    return server.serve(queue, host=host, port=port, until_done=until_done)
+    return server.serve(queue, host=host, port=port, until_done=until_done, take_over=take_over)
 
 
 @app.command(short_help="Run a worker.")

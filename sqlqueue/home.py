@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import HomeError
+from sqlqueue.whereabouts import speaks_of
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
@@ -45,6 +46,11 @@ class Home:
     def lock(self) -> Path:
         """Held (flock) by the one process that may write: a manager, or a lone command."""
         return self.path / "manager.lock"
+
+    @property
+    def turn(self) -> Path:
+        """Held (flock) for as long as something is being written: see `home_lock.py`."""
+        return self.path / "manager.turn"
 
     @property
     def manager_file(self) -> Path:
@@ -112,6 +118,10 @@ class Home:
             self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
         return self.queue_id()
 
+    def _identity(self) -> dict[str, Any]:
+        found = json.loads(self.identity_file.read_text())
+        return found if isinstance(found, dict) else {}
+
     def _identify(self, identity: dict[str, Any], disk: Disk) -> None:
         data = (json.dumps(identity) + "\n").encode()
         disk.write_beside(self.identity_file, data, 0o600)
@@ -119,14 +129,28 @@ class Home:
     def note_database(self, disk: Disk) -> None:
         """From now on a database that is missing, or empty, was lost."""
         if not self.had_database():
-            self._identify({**json.loads(self.identity_file.read_text()), "database": True}, disk)
+            self._identify({**self._identity(), "database": True}, disk)
 
     def had_database(self) -> bool:
         """Whether a database was ever there; unknown, and False, without `queue.json`."""
         try:
-            return bool(json.loads(self.identity_file.read_text()).get("database"))
-        except (OSError, ValueError, AttributeError):
+            return bool(self._identity().get("database"))
+        except (OSError, ValueError):
             return False
+
+    def name_anew(self, disk: Disk) -> str:
+        """Gives a copy an id that no other queue has; returns it.
+
+        It remembers the id that came with it, also when it is named once more.
+        """
+        changes = {"queue": uuid.uuid4().hex, "copy_of": self.former_id() or self.queue_id()}
+        self._identify({**self._identity(), **changes}, disk)
+        return self.queue_id()
+
+    def former_id(self) -> str | None:
+        """The id of the queue that this one was copied from, if it was."""
+        found = self._identity().get("copy_of")
+        return str(found) if found is not None else None
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""
@@ -146,10 +170,18 @@ class Home:
             raise HomeError(f"{self.identity_file}: unreadable: {error}") from None
 
     def manager(self) -> dict[str, Any] | None:
-        """What the running manager wrote of itself, or None when there is none."""
+        """What the running manager wrote of itself, or None when there is none.
+
+        A home that was copied has a file that speaks of the original's manager: that is none.
+        """
+        found = self.manager_said()
+        return found if found is not None and speaks_of(found, self.path) else None
+
+    def manager_said(self) -> dict[str, Any] | None:
+        """What stands in `manager.json`, of whichever home it speaks."""
         try:
             found = json.loads(self.manager_file.read_text())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 

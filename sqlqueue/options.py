@@ -96,6 +96,10 @@ Port = Annotated[
     ),
 ]
 UntilDone = Annotated[bool, _flag("--until-done", "Exit 0 when every task is finished.")]
+TakeOver = Annotated[
+    bool,
+    _flag("--take-over", "Take the queue from a manager that hangs or whose host is gone."),
+]
 
 Gpu = Annotated[
     list[str] | None,

@@ -273,7 +273,7 @@ def nothing_new(room: Room) -> None:
     """The same result again left no second result, and nothing lies about."""
     twice = query(room, "SELECT signature FROM results GROUP BY signature HAVING count(*) > 1")
     demand(not twice, f"stored twice: {twice}")
-    left = [str(each) for each in room.root.rglob(".final_results.csv.new")]
+    left = [str(each) for each in room.root.rglob(".final_results.csv.new*")]
     demand(not left, f"left behind: {left}")
 
 

@@ -11,8 +11,9 @@ import csv
 import hashlib
 import io
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from faults import Tell
 from sqlqueue import keys, protocol, unsubmitted
 from sqlqueue.disk import Disk
 from sqlqueue.home import NAME, Home
+from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Ack, AddedReply, Reply, Request, SubmitResult
@@ -82,13 +84,19 @@ class Desk:
 
     kind: type[Committer] = Committer
 
-    def __init__(self, home: Home, disk: Disk | None = None, tell: Tell = lambda _: None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        disk: Disk | None = None,
+        tell: Tell = lambda _: None,
+        lock: HomeLock | None = None,
+    ) -> None:
         self.clock = Clock()
         self.tell = tell
         self.disk = disk or Disk()
         self.home = home
         self.committer = self.kind(
-            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock
+            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock, lock=lock
         )
 
     def say(self, *requests: Request) -> list[Reply]:
@@ -179,11 +187,18 @@ class Room:
             desk.say(result(5, other="x,y"))
         return self
 
+    def settle(self) -> None:
+        """Forgets where it stood: it is not to know that it is a copy."""
+        with closing(sqlite3.connect(self.home.database)) as database, database:
+            database.execute("DELETE FROM meta WHERE key = 'place'")
+
     def copy(self, root: Path) -> Room:
         """The same queue somewhere else, at rest."""
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(self.root, root, symlinks=True)
         made = Room(root)
+        if made.home.database.exists():
+            made.settle()
         if made.home.exists():
             with opened(made.home):
                 pass

@@ -29,6 +29,8 @@ ERRORS: Final = ("EIO", "ENOSPC", "torn", "late")
 """`torn`: half of an append is written, then the error; `late`: all was done, then the error."""
 
 DEATHS: Final = ("before", "halfway", "after")
+PAUSE: Final = "pause"
+"""The process stops itself (SIGSTOP) before the call, and goes on when it is woken."""
 HALVES: Final = ("append", "set_aside")
 """Calls that can be cut in the middle."""
 
@@ -78,6 +80,8 @@ class Plan:
     ) -> Any:
         """The call, with its fault."""
         mode = self.fault(name, folder)
+        if mode == PAUSE:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if mode == "before":
             die()
         if mode == "halfway":

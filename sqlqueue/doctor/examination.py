@@ -27,6 +27,7 @@ from sqlqueue.doctor import (
 )
 from sqlqueue.doctor.finding import PROBLEM, WARNING, Finding, Severity, kind
 from sqlqueue.errors import HomeError
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.store.lanes import Hung, Lanes
 
@@ -134,11 +135,10 @@ class Examination:
         return found[1] if found else None
 
     def _owned_alone(self) -> bool:
-        from sqlqueue.store import engine
 
         gone = {managing.DEAD, managing.OTHER, managing.DAMAGED}
         runs = self.home.manager_file.exists() and not gone & {e.kind for e in self.findings}
-        return runs and engine.on_network(self.home.path)
+        return runs and on_network(self.home.path)
 
     # --- output directories -------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from sqlqueue import filesystems
 from sqlqueue.disk import Disk
 from sqlqueue.doctor.finding import NOTE, PROBLEM, WARNING, Finding, kind
 from sqlqueue.doctor.probe import Probe, probe
@@ -156,10 +157,9 @@ def mount_point(folder: Path) -> Path:
 
 
 def _type(folder: Path) -> Iterator[Finding]:
-    from sqlqueue.store import engine
 
-    name = engine.filesystem(folder)
-    if engine.on_network(folder):
+    name = filesystems.filesystem(folder)
+    if filesystems.on_network(folder):
         yield NETWORK.at(folder, f"a filesystem of type {name}")
     if name in IN_MEMORY:
         yield IN_RAM.at(folder, f"a filesystem of type {name}")

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlqueue.doctor.finding import KINDS, Finding, Kind, Severity
-from sqlqueue.figures import plural, printable
+from sqlqueue.figures import plural
 from sqlqueue.tables import Page
+from sqlqueue.visible import printable
 
 COLOURS: Final = {Severity.PROBLEM: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 INDENT: Final = 9

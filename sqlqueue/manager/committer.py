@@ -39,10 +39,11 @@ from sqlqueue.errors import (
     StorageFailure,
 )
 from sqlqueue.home import Home
+from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import handing_out, keeping_touch, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import condition, queue, reading, records, summary
+from sqlqueue.store import condition, copies, detaching, queue, reading, records, summary
 from sqlqueue.store import engine as database
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
@@ -78,8 +79,10 @@ class Committer:
         lanes: Lanes | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        lock: HomeLock | None = None,
     ) -> None:
         self.home = home
+        self._lock = lock or HomeLock(home)
         self._disk = disk or Disk()
         self._lanes = lanes or Lanes()
         self._clock = clock
@@ -96,13 +99,20 @@ class Committer:
 
     def open(self) -> None:
         """Opens and migrates the database, begins an epoch, recovers every CSV."""
-        self._connect()
-        with self._begun() as connection:
-            self._epoch = queue.advance_epoch(connection)
-            queue.know_queue(connection, self.home.queue_id())
-            service.begin(self.book, connection, self._clock())
-        self.home.note_database(self._disk)
-        self.outputs.recover_all(self.transaction)
+        with self._lock.turn():
+            if self._lock.from_elsewhere:
+                detaching.detach(self.home, self._disk)
+            self._connect()
+            with self._begun() as connection:
+                self._epoch = queue.advance_epoch(connection)
+                service.begin(self.book, connection, self._clock())
+            copies.settle(self.transaction, self.claims, mine=self._lock.takes_over)
+            with self.transaction() as connection:
+                queue.know_queue(connection, self.home.queue_id())
+            self.home.note_database(self._disk)
+            taken = bool(self._lock.taken_from)
+            self.outputs.recover_all(self.transaction, self._epoch, anew=taken)
+        self._lock.settled()
 
     def close(self) -> None:
         """Closes the database; nothing is under way any more."""
@@ -139,17 +149,19 @@ class Committer:
 
         After that the connection is never used again.
         """
-        if self._connection is None:
-            self._reopen()
-        assert self._connection is not None
-        try:
-            with self._connection.begin():
-                yield self._connection
-        except DBAPIError as error:
-            self._disconnect()
-            if condition.is_damage(error.orig):
-                self._look_for_damage()
-            raise StorageFailure(f"the database failed: {error.orig}") from error
+        with self._lock.turn():
+            self._lock.check()
+            if self._connection is None:
+                self._reopen()
+            assert self._connection is not None
+            try:
+                with self._connection.begin():
+                    yield self._connection
+            except DBAPIError as error:
+                self._disconnect()
+                if condition.is_damage(error.orig):
+                    self._look_for_damage()
+                raise StorageFailure(f"the database failed: {error.orig}") from error
 
     def _look_for_damage(self) -> None:
         """Whether the file itself is damaged, or was only read wrongly once."""
@@ -191,7 +203,14 @@ class Committer:
     # --- work -----------------------------------------------------------------------------
 
     def process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
-        """Handles the jobs in one transaction; returns when what the replies say is durable."""
+        """Handles the jobs in one transaction; returns when what the replies say is durable.
+
+        One turn: nobody takes the home over between an epoch that was looked at and a write.
+        """
+        with self._lock.turn():
+            return self._process(jobs)
+
+    def _process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
         if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair):
             return [(jobs[0], self._repair(jobs[0].role))]
         for _ in range(MOST_TRIES):
@@ -219,6 +238,7 @@ class Committer:
             for job in jobs:
                 replies.append((job, self._handle(job, whole)))
             self.outputs.deliver(connection, whole.rows)
+        self._lock.check()  # what was committed to a file that another has replaced is no promise
         self.outputs.committed()
         for each in whole.after:
             each()
@@ -250,10 +270,11 @@ class Committer:
 
     def tick(self) -> bool:
         """Judges leases, tries suspended directories again; whether work may have appeared."""
-        back = self.outputs.retry_suspended(self.transaction)
-        with self.transaction() as connection:
-            context = Context(connection, self._clock(), self._wall())
-            ended = keeping_touch.expire(self.book, context)
+        with self._lock.turn():
+            back = self.outputs.retry_suspended(self.transaction)
+            with self.transaction() as connection:
+                context = Context(connection, self._clock(), self._wall())
+                ended = keeping_touch.expire(self.book, context)
         for each in context.after:
             each()
         return back or ended > 0

@@ -34,8 +34,8 @@ class Local:
 @contextmanager
 def open_local(home: Home, disk: Disk | None = None) -> Iterator[Local]:
     """Owns the home inside the block; raises `ManagerRunning` when another does."""
-    with HomeLock(home, "a command"):
-        committer = Committer(home, disk=disk)
+    with HomeLock(home, "a command") as lock:
+        committer = Committer(home, disk=disk, lock=lock)
         committer.open()
         try:
             yield Local(committer)

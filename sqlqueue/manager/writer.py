@@ -19,13 +19,14 @@ from typing import Any, Final
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerStopping, QueueError, StorageFailure
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
+from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import live
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Reply
 from sqlqueue.store import summary
-from sqlqueue.store.engine import on_network
 from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 
 __all__ = ["Job", "Writer"]
@@ -60,11 +61,12 @@ class Writer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         limit_seconds: float = LIMIT_SECONDS,
+        lock: HomeLock | None = None,
     ) -> None:
         self.home = home
         self._answered = answered
         lanes = Lanes(limit_seconds)
-        self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall)
+        self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
         self._intake = Intake(home, clock=clock)
         self._clock = clock
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -220,7 +222,9 @@ class Writer:
 
     def _refuse_rest(self) -> None:
         """What came after the stop is refused, not lost: its sender asks again later."""
-        refused = self._fatal or ManagerStopping()
+        refused = self._fatal
+        if refused is None or not refused.retryable:  # theirs is not the fault: another may come
+            refused = ManagerStopping()
         with contextlib.suppress(queue.Empty):
             while True:
                 item = self._waiting.get_nowait()

@@ -194,7 +194,7 @@ def queue_id(path: Path) -> str | None:
 def _check_owner(home: Home) -> None:
     """Another queue's database, or another queue's log beside ours, is not to be written to."""
     found = queue_id(home.database)
-    if found is not None and home.exists() and found != home.queue_id():
+    if found is not None and home.exists() and found not in (home.queue_id(), home.former_id()):
         raise DatabaseError(
             f"{home.database}: holds queue {found}, while this home is of queue "
             f"{home.queue_id()} ({home.identity_file.name}): it, or a file beside it, was put "

@@ -188,12 +188,15 @@ def tail(path: Path, start: int, limit_bytes: int) -> bytes:
         return file.read(limit_bytes)
 
 
-def write_new(disk: Disk, folder: Path, lines: Iterable[bytes]) -> tuple[Path, int, str]:
+def write_new(
+    disk: Disk, folder: Path, lines: Iterable[bytes], epoch: int = 0
+) -> tuple[Path, int, str]:
     """Writes and syncs the file that is to take the CSV's place, beside it.
 
     Returns its path, length and checksum.  It gets the permissions of the file it replaces.
+    No two managers write under one name: one that was taken over must not find another's.
     """
-    path = folder / NEW_NAME
+    path = folder / f"{NEW_NAME}-{epoch}"
     with suppress(FileNotFoundError):
         disk.unlink(path)
     try:
@@ -242,6 +245,8 @@ def look_at(disk: Disk, path: Path) -> str:
 
 def look_first(disk: Disk, path: Path) -> str:
     """The same at the start, when what a death left of an unfinished rewrite is removed."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        disk.unlink(path.with_name(NEW_NAME))
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path.parent) as entries:
+        for each in entries:
+            if each.name.startswith(NEW_NAME):
+                disk.unlink(Path(each.path))
     return look_at(disk, path)

@@ -103,6 +103,16 @@ class Claims:
         }
         return [known[path] for path, absent in _all(self.lanes.run(calls)).items() if absent]
 
+    def make(self, paths: list[str]) -> None:
+        """Makes and marks directories by their stored paths."""
+        self._make(paths, set_aside=False)
+
+    def remark(self, folders: Iterable[Path]) -> None:
+        """Marks folders of ours anew: the queue has another id now."""
+        queue_id = self.home.queue_id()
+        calls = {str(each): partial(_mark, self.disk, each, queue_id) for each in folders}
+        _all(self.lanes.run(calls))
+
     def _written(self, connection: Connection, path: str, known: Mapping[str, int]) -> bool:
         """Whether a CSV of ours is, or was, in that directory."""
         if path not in known:

@@ -16,39 +16,13 @@ from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_en
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.store import condition
 from sqlqueue.store.condition import BUSY_MILLISECONDS
 
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the folder."""
-
-NETWORK_FILESYSTEMS: Final = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs",
-     "glusterfs", "9p", "ncpfs", "orangefs")
-)  # fmt: skip
-
-
-def filesystem(path: Path) -> str:
-    """The type of the filesystem that holds `path`, as Linux names it; empty if unknown."""
-    found, longest = "", -1
-    try:
-        mounts = Path("/proc/self/mounts").read_text()
-    except OSError:
-        return found
-    target = path.resolve()
-    for each in mounts.splitlines():
-        _, point, kind, *_ = each.split(" ")
-        folder = point.encode().decode("unicode_escape")
-        if target.is_relative_to(folder) and len(folder) >= longest:
-            found, longest = kind, len(folder)
-    return found
-
-
-def on_network(path: Path) -> bool:
-    """Whether `path` lies on a network or FUSE filesystem, where WAL mode is unsafe."""
-    kind = filesystem(path)
-    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse")
 
 
 def migrations_folder() -> Path:
@@ -144,10 +118,14 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
 
 
 def _write_pragmas(connection: Any, shared: bool) -> None:
-    """WAL where its shared memory is safe; otherwise the file is owned alone."""
+    """WAL where its shared memory is safe; otherwise the file is owned alone.
+
+    There the journal stays and is emptied: one that was taken over must not remove, by its
+    name, the journal of whoever came after it.
+    """
     if not shared:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'DELETE'}")
+    connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
 

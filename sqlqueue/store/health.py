@@ -16,6 +16,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select, text
 
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.store import engine, records
 from sqlqueue.store.csv_file import Record
@@ -87,7 +88,7 @@ def database_fails(folder: Path) -> str | None:
     """Why a queue's database would not work in that folder; None when it does."""
     place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
     try:
-        return _fails(place / "tried.db", "DELETE" if engine.on_network(folder) else "WAL")
+        return _fails(place / "tried.db", "DELETE" if on_network(folder) else "WAL")
     except sqlite3.Error as error:
         return str(error)
     finally:

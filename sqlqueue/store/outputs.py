@@ -81,6 +81,7 @@ class Outputs:
         self._due: dict[int, tuple[str, ...]] = {}
         self._redone: dict[int, int] = {}
         self._cut: dict[int, str] = {}
+        self._anew: set[int] = set()
 
     # --- with a transaction ---------------------------------------------------------
 
@@ -207,12 +208,14 @@ class Outputs:
                 record = self._mender.recovered(
                     transaction, key, file, record, self._doubtful.get(key, b"")
                 )
-            if set(columns) - set(record.columns or ()):
+            stale = key in self._anew and record.columns is not None
+            if stale or set(columns) - set(record.columns or ()):
                 wide = tuple(widened(record.columns or (), columns))
                 self._mender.rewrite(transaction, key, file, record, wide, record.look)
         except (OSError, DirectoryUnavailable, NotAsRecorded) as error:
             self._suspend(key, file, error)
             return False
+        self._anew.discard(key)
         self._doubtful.pop(key, None)
         if self.suspended.pop(key, None):
             log.info("Directory %s is usable again", path)
@@ -229,16 +232,21 @@ class Outputs:
             return False
         return bool(record.look) and record.look == self.lanes.one(key, self._looking(file))
 
-    def recover_all(self, transaction: Transaction) -> None:
-        """At the start: every CSV that does not look as it was left is recovered."""
+    def recover_all(self, transaction: Transaction, epoch: int, *, anew: bool = False) -> None:
+        """At the start of an epoch: every CSV that does not look as it was left is recovered.
+
+        `anew`: each is replaced by a new file, so that whoever had the queue before, and may
+        still hold one open, writes into a file that nobody sees.
+        """
         with transaction() as connection:
             known = records.load(connection)
+        self._mender.epoch, self._anew = epoch, set(known) if anew else set()
         look_first = partial(csv_file.look_first, self.disk)
         calls = {key: partial(look_first, self._file(path)) for key, (path, _) in known.items()}
         for key, look in self.lanes.run(calls).items():
             path, record = known[key]
             changed = look != record.look or record.next_checksum is not None
-            if not self._hangs(key, path, look) and changed:
+            if not self._hangs(key, path, look) and (anew or changed):
                 self.recover(transaction, key)
 
     def _looking(self, file: Path) -> Callable[[], str]:

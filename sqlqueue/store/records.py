@@ -88,6 +88,12 @@ def save(connection: Connection, records: dict[int, Record]) -> None:
     connection.execute(statement, values)
 
 
+def move_directory(connection: Connection, key: int, path: str) -> None:
+    """From now on the directory is another folder, in which there is no CSV yet."""
+    statement = output_directories.update().where(_DIRECTORY.id == key)
+    connection.execute(statement.values(path=path, look=""))
+
+
 def save_looks(connection: Connection, looks: dict[int, str]) -> None:
     """Writes down how CSVs look that are again what is recorded."""
     statement = output_directories.update().where(_DIRECTORY.id == bindparam("key"))
