@@ -136,6 +136,25 @@ def test_a_package_that_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found.command and found.command.endswith("-m pip install 'typer>=0.12'")
 
 
+CUDA = "int cuInit(int x) { return 0; } int cuDeviceGetCount(int *n) { *n = 2; return 0; }"
+
+
+def test_gpus_that_torch_cannot_use(
+    patient: Ward, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A driver that shows two, and a torch that was built without CUDA."""
+    need(shutil.which("clang") is not None, "clang, for a driver's library")
+    command = ["clang", "-shared", "-x", "c", "-o", tmp_path / "libcuda.so.1", "-"]
+    subprocess.run(command, input=CUDA, text=True, check=True, timeout=60)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert list(packages.torch()) == []
+    torch = patient.packages / "torch.py"
+    torch.write_text(torch.read_text().replace("return True", "return False"))
+    (found,) = packages.torch()
+    assert (found.kind.name, found.found) == (
+        "cuda-unused", "2 GPUs; torch 0 is built without CUDA")  # fmt: skip
+
+
 def test_torch_has_a_time_limit(patient: Ward) -> None:
     (patient.packages / "torch.py").write_text("import time\ntime.sleep(60)\n")
     (found,) = packages.torch(seconds=0.5)
