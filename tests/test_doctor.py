@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +24,8 @@ from ward import Ward, ward
 
 from sqlqueue import keys
 from sqlqueue.disk import Disk
-from support import ManagerProcess, wait_until
+from sqlqueue.doctor import managing
+from support import ManagerProcess, sqlqueue_command, wait_until
 
 
 @pytest.fixture
@@ -176,6 +178,13 @@ def set_aside(ward: Ward) -> None:
     ward.cure("sqlqueue verify --repair")
 
 
+def waiting_elsewhere(ward: Ward) -> None:
+    """In the user's state folder, where a worker that could write nowhere else left it."""
+    folder = Path(os.environ["XDG_STATE_HOME"]) / "sqlqueue/unsubmitted" / ward.home.queue_id()
+    folder.mkdir(parents=True)
+    (folder / "one_1-1.json").write_text("{}")
+
+
 OTHER = json.dumps({"format": 1, "queue": "0" * 32})
 DIRECTORIES = [
     Illness("dir-missing", lambda ward: shutil.rmtree(ward.csv.parent)),
@@ -189,6 +198,7 @@ DIRECTORIES = [
     Illness("dir-csv-read-only", lambda ward: ward.csv.chmod(0o444)),
     Illness("dir-csv-changed", lambda ward: ward.csv.write_text("a,b\n"), "warning"),
     Illness("results-waiting", in_results("unsubmitted/one_1-1.json", "{}"), "warning"),
+    Illness("results-waiting", waiting_elsewhere, "warning"),
     Illness("dir-set-aside", set_aside, "note"),
 ]
 
@@ -294,6 +304,13 @@ def of_another_version(ward: Ward, _: ManagerProcess) -> None:
     Disk().write_beside(ward.home.manager_file, json.dumps(said).encode(), 0o600)
 
 
+def behind_a_firewall(ward: Ward, _: ManagerProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    said = json.loads(ward.home.manager_file.read_text()) | {"port": port}
+    Disk().write_beside(ward.home.manager_file, json.dumps(said).encode(), 0o600)
+
+
 def few_files(_: Ward, manager: ManagerProcess) -> None:
     import resource
 
@@ -314,6 +331,7 @@ ALIVE: list[tuple[str, str, Callable[[Ward, ManagerProcess], Any]]] = [
     ("manager-other-secret", "problem", exchanged_secret),
     ("manager-no-lock", "problem", lambda ward, _: ward.home.lock.unlink()),
     ("manager-version", "warning", of_another_version),
+    ("manager-tcp-silent", "warning", behind_a_firewall),
     ("manager-few-files", "warning", few_files),
     ("dir-suspended", "problem", a_directory_in_trouble),
 ]
@@ -334,6 +352,27 @@ def test_what_is_wrong_with_a_running_manager(
 ) -> None:
     make(patient, running)
     is_found_and_cured(patient, Illness(kind, make, severity))
+
+
+def test_a_manager_on_all_interfaces(patient: Ward) -> None:
+    """In a network of its own, which the doctor enters."""
+    need(os.geteuid() == 0 and shutil.which("nsenter") is not None, "root and nsenter")
+    manager = patient.start("unshare", "-n", *sqlqueue_command("serve", "--port", "0"))
+    wait_until(patient.home.manager, 30)
+    command = ["nsenter", "-t", str(manager.pid), "-n", *sqlqueue_command("doctor", "--json")]
+    done = subprocess.run(command, cwd=patient.root, capture_output=True, text=True, timeout=60)
+    manager.terminate()
+    manager.wait(20)
+    assert '"manager-all-interfaces"' in done.stdout
+
+
+WORKERS = [{"host": "node7", "device": "cuda:0", "state": state} for state in ("running", "idle")]
+
+
+def test_what_the_figures_of_a_manager_tell() -> None:
+    figures = {"as_of": "2026-01-01T00:00:00+00:00", "manager": {"host": "node7"}}
+    kinds = [each.kind.name for each in managing._figures(figures | {"workers": WORKERS})]
+    assert kinds == ["manager-clock", "gpu-shared"]
 
 
 def test_a_secret_is_never_shown(patient: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

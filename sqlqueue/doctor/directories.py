@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlqueue.doctor.finding import NOTE, PROBLEM, WARNING, Finding, kind
-from sqlqueue.errors import DirectoryError
+from sqlqueue.errors import DirectoryError, HomeError
 from sqlqueue.figures import duration, plural
 from sqlqueue.home import Home
 from sqlqueue.unsubmitted import FOLDER
@@ -118,7 +118,7 @@ def _user(path: Path) -> int:
 def _marker(home: Home, folder: Path) -> Iterator[Finding]:
     from sqlqueue.store.directories import marker_of
 
-    marker, queue = folder / MARKER, _queue(home)
+    marker, queue = folder / MARKER, queue_of(home)
     try:
         found, why = marker_of(folder), "no such file"
     except (DirectoryError, OSError):
@@ -132,12 +132,11 @@ def _marker(home: Home, folder: Path) -> Iterator[Finding]:
         yield UNMARKED.at(folder, f"{MARKER}: {why}", mark=mark, marker=marker)
 
 
-def _queue(home: Home) -> str | None:
-    from sqlqueue.errors import HomeError
-
+def queue_of(home: Home) -> str | None:
+    """The id of the queue, where it can be told."""
     try:
         return home.queue_id()
-    except HomeError:
+    except (HomeError, RecursionError):
         return None
 
 

@@ -155,11 +155,19 @@ class Examination:
             str(self.home.absolute(path)): partial(self._directory, path, record)
             for path, record in records.items()
         }
-        checks[str(self.home.unsubmitted)] = partial(directories.waiting, self.home.unsubmitted)
+        for folder in self._own_folders():
+            checks[str(folder)] = partial(directories.waiting, folder)
         for path in asides:
             checks[f"{path} (moved aside)"] = partial(directories.set_aside, self.home, path)
         self._all(checks)
         self._all(self._filesystems([self.home.absolute(path) for path in records]))
+
+    def _own_folders(self) -> list[Path]:
+        """Where else results of this queue may wait."""
+        from sqlqueue.worker.place import Place
+
+        queue = self._one("queue.json", lambda: directories.queue_of(self.home))
+        return Place(self.home, self.home.root, queue).own_folders() if queue else []
 
     def _directory(self, stored: str, record: Any) -> Iterator[Finding]:
         yield from directories.check(self.home, stored, record)

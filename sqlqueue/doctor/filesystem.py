@@ -24,6 +24,7 @@ ENOUGH_FREE_BYTES: Final = 20 << 30
 LEAST_INODES: Final = 1000
 MOST_CLOCK_SECONDS: Final = 2.0
 LEAST_NAME_BYTES: Final = 230
+MOUNTS: Final = Path("/proc/self/mounts")
 IN_MEMORY: Final = frozenset(("tmpfs", "ramfs"))
 FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 
@@ -149,11 +150,15 @@ def room(folder: Path) -> Iterator[Finding]:
 
 
 def mount_point(folder: Path) -> Path:
-    """Where the filesystem of `folder` is mounted."""
+    """Where the filesystem of `folder` is mounted; a folder may be mounted on itself."""
     folder = folder.resolve()
-    while not folder.is_mount():
-        folder = folder.parent
-    return folder
+    points = [os.fsdecode(_plain(line.split(b" ")[1])) for line in MOUNTS.read_bytes().splitlines()]
+    return Path(max((each for each in points if folder.is_relative_to(each)), key=len, default="/"))
+
+
+def _plain(point: bytes) -> bytes:
+    """Without its escapes: a space stands there as an octal number."""
+    return point.decode("unicode_escape").encode("latin-1")
 
 
 def _type(folder: Path) -> Iterator[Finding]:

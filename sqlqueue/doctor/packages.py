@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, Final
 
 from sqlqueue.doctor.finding import NOTE, WARNING, Finding, kind
@@ -51,7 +52,7 @@ CUDA = kind(
     cure="install a torch built for a CUDA that this driver knows (`nvidia-smi` says which)",
 )  # fmt: skip
 UVLOOP = kind(
-    "uvloop-missing", NOTE, "uvloop does not load",
+    "uvloop-missing", NOTE, "uvloop is missing",
     "the manager works without it, more slowly", command="{python} -m pip install uvloop",
 )  # fmt: skip
 
@@ -64,10 +65,8 @@ def check() -> Iterator[Finding]:
         yield SQLITE.at(sys.executable, trouble)
     for each in metadata.requires("sqlqueue") or []:
         yield from _package(each)
-    try:
-        import uvloop  # noqa: F401
-    except ImportError as error:
-        yield UVLOOP.at("uvloop", str(error), python=sys.executable)
+    if find_spec("uvloop") is None:
+        yield UVLOOP.at("uvloop", "no such package", python=sys.executable)
 
 
 def _package(requirement: str) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ What is not here: finding them.
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -82,5 +83,5 @@ def _order(name: str) -> tuple[str, int, str]:
 
 def _row(kind: Kind) -> str:
     cure = kind.cure.replace("{{", "{").replace("}}", "}") or f"`{kind.command}`"
-    said = f"| `{kind.name}` | {kind.severity} | {kind.what}: {kind.why} | {cure}"
-    return said.replace("{about}", "PATH").replace("{home}", "HOME") + " |"
+    cure = re.sub(r"\{([a-z]+)\}", lambda word: word[1].replace("about", "path").upper(), cure)
+    return f"| `{kind.name}` | {kind.severity} | {kind.what}: {kind.why} | {cure} |"
