@@ -28,7 +28,7 @@ test-all: lint ## Lint, type check and every test, the long ones too
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 crash: setup ## Only the campaigns that kill real processes
-	$(BIN)/pytest -m crash $(ARGS)
+	$(BIN)/pytest -n $(JOBS) -m crash $(ARGS)
 
 bench: setup ## Measure throughput and start-up, side by side with the naive ways
 	$(BIN)/python -m benchmarks $(ARGS)
