@@ -90,21 +90,25 @@ class Home:
     def create(self, disk: Disk | None = None) -> str:
         """Makes the home if it is not there; returns the queue's id.  Idempotent."""
         disk = disk or Disk()
-        try:
-            self.path.mkdir(mode=0o700, parents=False, exist_ok=True)
-        except FileNotFoundError:
-            raise HomeError(f"{self.root}: no such folder to put the home in") from None
-        except FileExistsError:
-            raise HomeError(f"{self.path}: is a file; name a folder with --home") from None
-        for folder in (self.logs, self.attempts, self.checkpoints, self.salvage,
+        for folder in (self.path, self.logs, self.attempts, self.checkpoints, self.salvage,
                        self.unsubmitted, self.workers):  # fmt: skip
-            folder.mkdir(mode=0o700, exist_ok=True)
+            self._make(folder, disk)
         disk.fsync_dir(self.root)
         if not self.identity_file.exists():
             identity = {"format": 1, "queue": uuid.uuid4().hex}
             data = (json.dumps(identity) + "\n").encode()
             disk.write_beside(self.identity_file, data, 0o600)
         return self.queue_id()
+
+    def _make(self, folder: Path, disk: Disk) -> None:
+        try:
+            if not folder.is_dir():
+                disk.make_folder(folder, 0o700)
+        except FileNotFoundError:
+            raise HomeError(f"{self.root}: no such folder to put the home in") from None
+        except FileExistsError:
+            if not folder.is_dir():  # else somebody else was faster
+                raise HomeError(f"{folder}: is a file; name a folder with --home") from None
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""

@@ -83,12 +83,11 @@ class Ending:
 
 def write(order: Order, ending: Ending, disk: Disk | None = None) -> Path:
     """Makes the ending durable in the attempt's folder; raises `OSError`."""
-    folder = Path(order.folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path, disk = Path(order.folder) / FILE, disk or Disk()
+    disk.make_folders(path.parent, 0o700)
     content = {"format": FORMAT, "order": dataclasses.asdict(order)}
     text = json.dumps(content | {"ending": dataclasses.asdict(ending)})
-    path = folder / FILE
-    (disk or Disk()).write_beside(path, text.encode() + b"\n", 0o600)
+    disk.write_beside(path, text.encode() + b"\n", 0o600)
     return path
 
 
@@ -132,13 +131,13 @@ def fit(metrics: dict[str, Any], folder: Path, disk: Disk | None = None) -> dict
 
     Nothing that was measured is dropped; raises `OSError` when a file cannot be written.
     """
-    fitting = dict(metrics)
+    fitting, disk = dict(metrics), disk or Disk()
     while size_bytes(fitting) > MAX_METRICS_BYTES:
         name = max(fitting, key=lambda each: size_bytes(fitting[each]))
         data = json.dumps(fitting[name]).encode()
         path = folder / f"returned-{list(fitting).index(name)}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        (disk or Disk()).write_beside(path, data)
+        disk.make_folders(folder)
+        disk.write_beside(path, data)
         fitting[name] = f"{path} ({len(data)} bytes)"
     return fitting
 
