@@ -104,15 +104,9 @@ class Home:
         `queue`: the id that it gets if it has none yet, instead of a fresh one.
         """
         disk = disk or Disk()
-        try:
-            self.path.mkdir(mode=0o700, parents=False, exist_ok=True)
-        except FileNotFoundError:
-            raise HomeError(f"{self.root}: no such folder to put the home in") from None
-        except FileExistsError:
-            raise HomeError(f"{self.path}: is a file; name a folder with --home") from None
-        for folder in (self.logs, self.attempts, self.checkpoints, self.salvage,
+        for folder in (self.path, self.logs, self.attempts, self.checkpoints, self.salvage,
                        self.unsubmitted, self.workers):  # fmt: skip
-            folder.mkdir(mode=0o700, exist_ok=True)
+            self._make(folder, disk)
         disk.fsync_dir(self.root)
         if not self.identity_file.exists():
             self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
@@ -151,6 +145,16 @@ class Home:
         """The id of the queue that this one was copied from, if it was."""
         found = self._identity().get("copy_of")
         return str(found) if found is not None else None
+
+    def _make(self, folder: Path, disk: Disk) -> None:
+        try:
+            if not folder.is_dir():
+                disk.make_folder(folder, 0o700)
+        except FileNotFoundError:
+            raise HomeError(f"{self.root}: no such folder to put the home in") from None
+        except FileExistsError:
+            if not folder.is_dir():  # else somebody else was faster
+                raise HomeError(f"{folder}: is a file; name a folder with --home") from None
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""

@@ -121,9 +121,9 @@ class Committer:
 
     def _connect(self) -> None:
         try:
-            self._engine = database.open_writer(self.home)
+            self._engine = database.open_writer(self.home, self._disk)
             self._connection = self._engine.connect()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self._disconnect()
             reason = getattr(error, "orig", None) or error
             raise StorageFailure(

@@ -67,7 +67,7 @@ class Writer:
         self._answered = answered
         lanes = Lanes(limit_seconds)
         self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
-        self._intake = Intake(home, clock=clock)
+        self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)

@@ -34,13 +34,13 @@ def migrations_folder() -> Path:
     raise DatabaseError(f"the migrations are missing beside {package}; install sqlqueue again")
 
 
-def open_writer(home: Home) -> Engine:
+def open_writer(home: Home, disk: Disk | None = None) -> Engine:
     """The engine of the one process that holds the home's lock; migrates if needed."""
     condition.check(home)
     engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
     try:
         _migrate(engine, home.database)
-        Disk().fsync_dir(home.path)  # a database that is new has its name there for good
+        (disk or Disk()).fsync_dir(home.path)  # a database that is new has its name there for good
     except BaseException:
         engine.dispose()
         raise

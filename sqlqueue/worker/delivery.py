@@ -9,8 +9,8 @@ try again (the courier), and asking for work.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue import unsubmitted
+from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
 from sqlqueue.protocol import Release, Reply, SubmitResult, TaskFailed
 from sqlqueue.worker import names, outcome
@@ -53,8 +54,9 @@ class Undelivered:
 class Delivery:
     """Everything undelivered of this process."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, disk: Disk | None = None) -> None:
         self._place = place
+        self._disk = disk or Disk()
         self._waiting: list[Undelivered] = []
         self._lock = threading.Lock()  # of the list; never held while talking
         self._talking = threading.Lock()
@@ -89,7 +91,7 @@ class Delivery:
         if error.retryable:
             self._add(item)
         else:
-            _refused(item, error)
+            self._refused(item, error)
 
     def flush(self, client: Client) -> bool:
         """Offers everything to the manager, the oldest first; says whether nothing is left."""
@@ -103,7 +105,7 @@ class Delivery:
                 except QueueError as error:
                     if error.retryable:
                         continue
-                    _refused(item, error)
+                    self._refused(item, error)
                 else:
                     self._delivered(item)
                 self._remove(item)
@@ -129,7 +131,7 @@ class Delivery:
             return
         report = outcome.message(*found)
         if report is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._clear(folder)
         else:
             self._add(Undelivered(report, folders=[folder]))
 
@@ -147,7 +149,9 @@ class Delivery:
             return
         result, queue = item.report, self._place.queue
         for folder in self._place.unsubmitted_folders(item.output_dir):
-            path = within(SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue))
+            path = within(
+                SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue, self._disk)
+            )
             if path is not None:
                 log.warning("Saved locally (%s): %s", why, path)
                 item.files.append(path)
@@ -163,11 +167,25 @@ class Delivery:
     def _delivered(self, item: Undelivered) -> None:
         for path in item.files:
             if isinstance(item.report, SubmitResult):
-                unsubmitted.remove(path, item.report)
+                unsubmitted.remove(path, item.report, self._disk)
         for folder in item.folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._clear(folder)
         if item.files:
             log.info("%s: delivered what was saved locally", item.report.task_id)
+
+    def _refused(self, item: Undelivered, error: QueueError) -> None:
+        log.error("%s: the manager refuses this report: %s", item.report.task_id, error.message)
+        if isinstance(item.report, SubmitResult):
+            kept = ", ".join(map(str, item.kept())) or IN_MEMORY
+            log.error("%s: the result is kept in %s", item.report.task_id, kept)
+        if item.files or not isinstance(item.report, SubmitResult):
+            for folder in item.folders:
+                self._clear(folder)
+
+    def _clear(self, folder: Path) -> None:
+        """An attempt's folder that nobody needs any more; what is left of it harms nobody."""
+        with contextlib.suppress(OSError):
+            self._disk.remove_tree(folder)
 
     def _add(self, item: Undelivered) -> None:
         with self._lock:
@@ -197,16 +215,6 @@ def within(seconds: float, save: Callable[[], Path]) -> Path | None:
     thread.start()
     thread.join(seconds)
     return done[0] if done else None
-
-
-def _refused(item: Undelivered, error: QueueError) -> None:
-    log.error("%s: the manager refuses this report: %s", item.report.task_id, error.message)
-    if isinstance(item.report, SubmitResult):
-        kept = ", ".join(map(str, item.kept())) or IN_MEMORY
-        log.error("%s: the result is kept in %s", item.report.task_id, kept)
-    if item.files or not isinstance(item.report, SubmitResult):
-        for folder in item.folders:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reason(error: QueueError) -> str:

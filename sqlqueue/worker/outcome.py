@@ -94,12 +94,11 @@ def write(
     order: Order, ending: Ending, disk: Disk | None = None, folder: Path | None = None
 ) -> Path:
     """Makes the ending durable in the attempt's folder, or in another; raises `OSError`."""
-    folder = folder or Path(order.folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path, disk = (folder or Path(order.folder)) / FILE, disk or Disk()
+    disk.make_folders(path.parent, 0o700)
     content = {"format": FORMAT, "order": dataclasses.asdict(order)}
     text = json.dumps(content | {"ending": dataclasses.asdict(ending)})
-    path = folder / FILE
-    (disk or Disk()).write_beside(path, text.encode() + b"\n", 0o600)
+    disk.write_beside(path, text.encode() + b"\n", 0o600)
     return path
 
 
@@ -180,7 +179,7 @@ def _moved(value: Any, name: str, folders: list[Path], disk: Disk) -> str:
     data, problems = json.dumps(value).encode(), []
     for folder in folders:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            disk.make_folders(folder, 0o700)
             disk.write_beside(folder / name, data, 0o600)
         except OSError as error:
             problems.append(f"{folder}: {error.strerror}")

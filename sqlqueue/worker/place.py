@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue import unsubmitted
+from sqlqueue.disk import Disk
 from sqlqueue.home import Home
 from sqlqueue.protocol import TaskReply
 from sqlqueue.worker.client import Client
@@ -104,6 +105,6 @@ def shared(home: Home) -> Place:
 def remote(address: str, token: str | None) -> Place:
     """Elsewhere: the manager at `host:port`."""
     folder = state_folder() / "remote" / re.sub("[^A-Za-z0-9._-]", "_", address)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Disk().make_folders(folder, 0o700)
     home = Home(folder)
     return Place(home, Path.cwd().resolve(), home.create(), address, token)
