@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlqueue import keys
 from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
+from sqlqueue.disk import Disk
 from sqlqueue.errors import HomeError, Interrupted, MessageTooLarge, QueueError, SweepError
 from sqlqueue.figures import plural, thousands
 from sqlqueue.home import NAME, Home
@@ -80,13 +81,18 @@ def summed(left: PhaseCounts, right: PhaseCounts) -> PhaseCounts:
 
 
 def initialise(
-    home: Home, files: Sequence[Path], notice: Notice, progress: Progress, set_aside: bool = False
+    home: Home,
+    files: Sequence[Path],
+    notice: Notice,
+    progress: Progress,
+    set_aside: bool = False,
+    disk: Disk | None = None,
 ) -> Added:
     """Adds what the files want and the queue does not have yet."""
     texts = checked(home, files)
-    home.create()
-    keys.create(home)
-    with owner(home, notice) as ask:
+    home.create(disk)
+    keys.create(home, disk)
+    with owner(home, notice, disk) as ask:
         declarations = Declarations(home.root, lambda name: recall(ask, name))
         sweep = load(texts, declarations)
         return _add(ask, sweep, declarations, progress, set_aside)

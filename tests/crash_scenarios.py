@@ -25,11 +25,12 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerUnreachable, from_wire
 from sqlqueue.home import NAME, Home
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.initialise import initialise
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Ack, AddedReply, Reply, Request, SubmitResult
 from sqlqueue.store.csv_file import look_at
-from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 from sqlqueue.worker import outcome
 from sqlqueue.worker.delivery import Delivery
 from sqlqueue.worker.devices import Device
@@ -41,6 +42,8 @@ MEMORY: Final = protocol.ExperimentMemory(name="m:f", parameters=[])
 CSV: Final = "final_results.csv"
 KEPT: Final = "kept"
 """Told by a worker: cell and value of a result that is durable in a file."""
+ALL_ADDED: Final = "all added"
+"""Told by `init` when it ends."""
 
 
 def signature(cell: int) -> str:
@@ -265,6 +268,43 @@ def _init(home: Home, disk: Disk, tell: Tell) -> None:
         desk.say(result(0))
 
 
+SWEEP: Final = """
+defaults: {output_dir: "{where}", experiment: "measured:measure"}
+p: {combinations: [{where: [a, deep/c]}, {seed: [0, 1]}]}
+"""
+EXPERIMENT: Final = "def measure(seed: int, where: str) -> dict: ..."
+
+
+def _sweep_files(home: Home, disk: Disk, tell: Tell) -> None:
+    """The whole of the command `init`; it ends as a person sees it."""
+    files = {"sweep.yaml": SWEEP, "measured.py": EXPERIMENT}
+    for name, text in files.items():
+        (home.root / name).write_text(text)
+    with one_lane():
+        initialise(home, [home.root / "sweep.yaml"], tell_nobody, no_progress, disk=disk)
+    tell(ALL_ADDED)
+
+
+def tell_nobody(_text: str) -> None:
+    """Nobody waits for another command here."""
+
+
+@contextmanager
+def no_progress(_cells: int) -> Iterator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+@contextmanager
+def one_lane() -> Iterator[None]:
+    """Disk calls one after the other, so that they come in the same order every time."""
+    most = Lanes.__init__.__defaults__
+    Lanes.__init__.__defaults__ = (LIMIT_SECONDS, 1)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        Lanes.__init__.__defaults__ = most  # type: ignore[attr-defined]
+
+
 def _new_home(home: Home, disk: Disk, tell: Tell) -> None:
     home.create(disk)
     keys.create(home, disk)
@@ -442,6 +482,7 @@ MAIN: Final = (
 )
 MORE: Final = (
     Scenario("a new home", "bare", _new_home, {}),
+    Scenario("sweep files", "bare", _sweep_files, {}),
     Scenario("init", "empty", _init, {0: "ab"}),
     Scenario(
         "a link to completed tasks",
@@ -486,7 +527,7 @@ def rows_of(data: bytes) -> list[dict[str, str]]:
 
 def promised(told: Iterable[str], scenario: Scenario) -> set[tuple[int, str]]:
     """Cell and folder of every row that was promised: of submissions, and of links to results."""
-    pairs = [each.split("/", 1) for each in told if not each.startswith(KEPT)]
+    pairs = [each.split("/", 1) for each in told if "/" in each]
     submitted = {int(cell) for cell, folder in pairs if not folder}
     done = submitted | (set(STOCK) if scenario.template == "stocked" else set())
     rows = {(cell, name) for cell in submitted for name in LINKS[cell]}
