@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -208,13 +209,14 @@ class Room:
 
     def settle(self) -> None:
         """Forgets where it stood: it is not to know that it is a copy."""
-        with closing(sqlite3.connect(self.home.database)) as database, database:
+        base = sqlite3.connect(self.home.database)
+        with closing(base) as database, suppress(sqlite3.Error), database:
             database.execute("DELETE FROM meta WHERE key = 'place'")
 
     def copy(self, root: Path) -> Room:
         """The same queue somewhere else, at rest."""
         shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(self.root, root, symlinks=True)
+        shutil.copytree(self.root, root, symlinks=True, copy_function=Copier())
         made = Room(root)
         if made.home.database.exists():
             made.settle()
@@ -228,6 +230,23 @@ class Room:
                 if look and look == look_at(Disk(), self.csv(path)):
                     change = look_at(Disk(), made.csv(path)), key
                     base.execute("UPDATE output_directories SET look = ? WHERE id = ?", change)
+
+
+class Copier:
+    """Copies files; two names of one file stay so."""
+
+    def __init__(self) -> None:
+        self._copies: dict[int, str] = {}
+
+    def __call__(self, source: str, target: str) -> None:
+        found = os.stat(source)
+        if found.st_nlink == 1:
+            shutil.copy2(source, target)
+        elif found.st_ino in self._copies:
+            os.link(self._copies[found.st_ino], target)
+        else:
+            self._copies[found.st_ino] = target
+            shutil.copy2(source, target)
 
 
 # --- scenarios ----------------------------------------------------------------------------------
@@ -269,8 +288,9 @@ def _init(home: Home, disk: Disk, tell: Tell) -> None:
 
 
 SWEEP: Final = """
-defaults: {output_dir: "{where}", experiment: "measured:measure"}
-p: {combinations: [{where: [a, deep/c]}, {seed: [0, 1]}]}
+defaults: {experiment: "measured:measure", combinations: {seed: [0, 1]}}
+p: {output_dir: a, combinations: {where: [here]}}
+q: {output_dir: deep/c, combinations: {where: [there]}}
 """
 EXPERIMENT: Final = "def measure(seed: int, where: str) -> dict: ..."
 

@@ -118,9 +118,10 @@ class Plan:
         if rest is not None:
             half()
             self._shoot(number, "halfway")
-        done = real() if rest is None else rest()
-        self._shoot(number, "after")
-        return done
+        try:
+            return real() if rest is None else rest()
+        finally:
+            self._shoot(number, "after")
 
     def _shoot(self, number: int, mode: str) -> None:
         """What is done for the picture is no call."""
