@@ -18,7 +18,14 @@ from typing import Any, Final
 from sqlqueue import keys
 from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
-from sqlqueue.errors import HomeError, Interrupted, MessageTooLarge, QueueError, SweepError
+from sqlqueue.errors import (
+    DatabaseError,
+    HomeError,
+    Interrupted,
+    MessageTooLarge,
+    QueueError,
+    SweepError,
+)
 from sqlqueue.figures import plural, thousands
 from sqlqueue.home import NAME, Home
 from sqlqueue.interrupts import deferred
@@ -43,6 +50,7 @@ HOME_FOLDERS: Final = frozenset(
 )
 """All that is in a home whose making was interrupted."""
 BATCH_TASKS: Final = 1000
+MOST_NAMED: Final = 5
 
 Advance = Callable[[int], None]
 Progress = Callable[[int], AbstractContextManager[Advance]]
@@ -93,6 +101,14 @@ def initialise(
 
 
 def checked(home: Home, files: Sequence[Path]) -> list[Text]:
+    """The files' text, for a queue whose database is there, or was never."""
+    texts = read_checked(home, files)
+    if not home.database.exists():
+        _refuse_lost(home, load(texts, Declarations(home.root, recall_nothing)))
+    return texts
+
+
+def read_checked(home: Home, files: Sequence[Path]) -> list[Text]:
     """The files' text; raises one `SweepError` with everything that is wrong in any of them."""
     refuse_foreign(home)
     texts, troubles = read_files(files)
@@ -103,6 +119,21 @@ def checked(home: Home, files: Sequence[Path]) -> list[Text]:
     if troubles:
         raise SweepError("\n".join(troubles))
     return texts
+
+
+def _refuse_lost(home: Home, sweep: Sweep) -> None:
+    """Where results are left of a queue whose database is gone, none is begun anew."""
+    from sqlqueue.store import condition, directories
+
+    condition.refuse(home)
+    own = home.queue_id() if home.exists() else None
+    if left := directories.with_results(home, sweep.output_dirs(), own):
+        raise DatabaseError(
+            f"{home.database}: is missing, although results of this queue are in "
+            f"{', '.join(left[:MOST_NAMED])}; `sqlqueue recover FILES...` makes it again from "
+            "the same sweep files and takes those results in. If their queue lives elsewhere, "
+            "name its home with --home; to begin anew, move those folders away"
+        )
 
 
 def refuse_foreign(home: Home) -> None:

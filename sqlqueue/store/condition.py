@@ -38,6 +38,10 @@ class Damaged(DatabaseError):
     """What is in the file does not fit together."""
 
 
+class OutOfReach(DatabaseError):
+    """What is in the file cannot be told just now: no permission, a disk that fails."""
+
+
 def problem(home: Home) -> str | None:
     """Why the database cannot be used; None when it can, or when there is none yet."""
     try:
@@ -47,17 +51,17 @@ def problem(home: Home) -> str | None:
     return None
 
 
-def check(home: Home, *, surely: bool = False) -> None:
+def check(home: Home, *, surely: bool = False) -> int:
     """`refuse`, and a look at the pages: what a writer asks before it opens the database.
 
     `surely`: at every page, however many there are; else only while that is quick, and where
     a process died, since a log that was left is about to become part of the database.
     """
     size, beside = refuse(home), companions(home.database)
-    if not size or "-journal" in beside:
-        return
-    if surely or size <= SURELY_BYTES or "-wal" in beside:
+    small = surely or size <= SURELY_BYTES or "-wal" in beside
+    if size and small and "-journal" not in beside:
         check_pages(home.database, surely=surely)
+    return size
 
 
 def refuse(home: Home) -> int:
@@ -76,6 +80,21 @@ def refuse(home: Home) -> int:
     return size
 
 
+def check_file(path: Path, *, surely: bool = False) -> None:
+    """Raises `DatabaseError` unless the file is a database of some queue's: a backup."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise OutOfReach(f"{path}: cannot be read: {error.strerror}") from None
+    if not path.is_file() or not size:
+        raise DatabaseError(
+            f"{path}: {'is empty' if path.is_file() else _kind(path)}; name a backup"
+        )
+    _check_head(path, size)
+    version(path)
+    check_pages(path, surely=surely)
+
+
 def companions(path: Path) -> list[str]:
     """Which of SQLite's own files lie beside a database."""
     return [end for end in COMPANIONS if os.path.lexists(path.with_name(path.name + end))]
@@ -89,7 +108,7 @@ def _size(path: Path, home: Home) -> int:
         _refuse_missing(path, home)
         return 0
     except OSError as error:
-        raise DatabaseError(f"{path}: cannot be read: {error.strerror}") from None
+        raise OutOfReach(f"{path}: cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):
         raise DatabaseError(f"{path}: {_kind(path)}; {WAY_OUT}")
     if found.st_size == 0 and home.had_database():
@@ -129,7 +148,7 @@ def _check_head(path: Path, size: int) -> None:
         with path.open("rb") as file:
             head = file.read(100)
     except OSError as error:
-        raise DatabaseError(
+        raise OutOfReach(
             f"{path}: cannot be read: {error.strerror}; check who owns it and its folder"
         ) from None
     if not head.startswith(b"SQLite format 3\0"):
@@ -233,6 +252,6 @@ def unreadable(path: Path, error: BaseException) -> DatabaseError:
     """What SQLite raised, with what to do about it."""
     if is_damage(error):
         return Damaged(f"{path}: is damaged ({error}); {WAY_OUT}")
-    passing = isinstance(error, sqlite3.OperationalError)
-    cure = "try again" if passing else WAY_OUT
-    return DatabaseError(f"{path}: cannot be read as a database ({error}); {cure}")
+    if isinstance(error, sqlite3.OperationalError):
+        return OutOfReach(f"{path}: cannot be read as a database ({error}); try again")
+    return DatabaseError(f"{path}: cannot be read as a database ({error}); {WAY_OUT}")

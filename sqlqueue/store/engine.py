@@ -102,6 +102,17 @@ def _other_version(path: Path, version: str | None) -> DatabaseError:
     )
 
 
+def open_alone(path: Path) -> Engine:
+    """A database that nobody else knows of, without a log; migrated, made if need be."""
+    engine = _engine(path, read_only=False, shared=False)
+    try:
+        _migrate(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
 def open_memory() -> Engine:
     """An empty database in memory, for plans that are not to leave a trace."""
     from sqlqueue.store.schema import metadata
