@@ -49,6 +49,8 @@ HOME_FOLDERS: Final = frozenset(
     ("logs", "attempts", "checkpoints", "salvage", "unsubmitted", "workers")
 )
 """All that is in a home whose making was interrupted."""
+HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queue.db.recovered"))
+"""Where one of these is, a home was, whatever became of its `queue.json`."""
 BATCH_TASKS: Final = 1000
 MOST_NAMED: Final = 5
 
@@ -102,15 +104,15 @@ def initialise(
 
 def checked(home: Home, files: Sequence[Path]) -> list[Text]:
     """The files' text, for a queue whose database is there, or was never."""
-    texts = read_checked(home, files)
+    refuse_foreign(home)
+    texts = read_checked(files, home)
     if not home.database.exists():
         _refuse_lost(home, load(texts, Declarations(home.root, recall_nothing)))
     return texts
 
 
-def read_checked(home: Home, files: Sequence[Path]) -> list[Text]:
+def read_checked(files: Sequence[Path], home: Home) -> list[Text]:
     """The files' text; raises one `SweepError` with everything that is wrong in any of them."""
-    refuse_foreign(home)
     texts, troubles = read_files(files)
     try:
         load(texts, Declarations(home.root, recall_nothing))
@@ -136,12 +138,22 @@ def _refuse_lost(home: Home, sweep: Sweep) -> None:
         )
 
 
+def was_home(home: Home) -> bool:
+    """Whether the folder is a queue's that has lost its `queue.json`."""
+    return home.path.is_dir() and any((home.path / each).exists() for each in HOME_FILES)
+
+
 def refuse_foreign(home: Home) -> None:
     """Raises `HomeError` for a file, and for a folder that holds other things."""
     if home.exists() or not home.path.exists():
         return
     if not home.path.is_dir():
         raise HomeError(f"{home.path}: is a file; name a folder with --home")
+    if was_home(home):
+        raise HomeError(
+            f"{home.identity_file}: is missing, although a queue was here; "
+            "`sqlqueue recover FILES...` makes it again"
+        )
     for each in sorted(home.path.iterdir()):
         if each.name not in HOME_FOLDERS and not each.name.startswith("."):
             raise HomeError(

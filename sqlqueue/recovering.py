@@ -29,7 +29,14 @@ from sqlqueue.errors import (
 )
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
-from sqlqueue.initialise import Added, batches, read_checked, summed
+from sqlqueue.initialise import (
+    Added,
+    batches,
+    read_checked,
+    refuse_foreign,
+    summed,
+    was_home,
+)
 from sqlqueue.plan.sweep import load
 from sqlqueue.protocol import PhaseCounts, PrepareDirectories, Repair, RepairedReply
 from sqlqueue.sweep_files import Text
@@ -83,7 +90,9 @@ class Wish:
 def recover(home: Home, wish: Wish, progress: Progress, disk: Disk | None = None) -> Recovered:
     """Makes the database again; or says, for a dry run, what would come of it."""
     disk = disk or Disk()
-    texts = read_checked(home, wish.files) if wish.files else []
+    if not was_home(home):
+        refuse_foreign(home)
+    texts = read_checked(wish.files, home) if wish.files else []
     try:
         if wish.dry_run:
             return _look(home, wish, texts, progress, disk)

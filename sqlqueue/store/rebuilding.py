@@ -119,6 +119,8 @@ def building(
     backup.remove(path, disk)
     if base is not None:
         backup.snapshot(base, path, disk, advance)
+    else:
+        os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     writer = engine.open_alone(path)
     try:
         with writer.begin() as connection:
