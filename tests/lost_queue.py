@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from crash_proof import MEMORY
 
 from sqlqueue.home import NAME, Home
 from sqlqueue.initialise import Added, initialise
@@ -144,6 +147,14 @@ def result(task: tuple[Any, ...], number: int) -> SubmitResult:
     )
 
 
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder on a filesystem in memory, where there is one: real calls, without the waiting."""
+    base = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=base, prefix="sqlqueue-") as folder:
+        yield Path(folder)
+
+
 Loss = Callable[[Lost], None]
 
 
@@ -209,4 +220,47 @@ def a_dangling_link(queue: Lost) -> None:
 LOSSES: Final[list[Loss]] = [
     no_home, no_database, no_identity, empty, garbage, cut_short, torn_page, torn_index, foreign,
     a_folder, a_dangling_link,
+]  # fmt: skip
+
+# --- a log that belongs to another state, or to another queue -----------------------------
+
+
+def log_of(queue: Lost, room: Path) -> Path:
+    """The log of a copy of the queue, as a manager leaves it that is killed."""
+    copy = queue.copy(room)
+    with closing(sqlite3.connect(copy.home.database)) as base:
+        base.execute("PRAGMA journal_mode = WAL")
+        base.execute("UPDATE tasks SET cost = cost + 1")
+        base.commit()
+        log = room / "left-wal"
+        shutil.copy(copy.home.database.with_name("queue.db-wal"), log)
+    return log
+
+
+def cut_short_below_its_log(queue: Lost) -> None:
+    """Killed while a log was there, and then the database lost its end."""
+    log = log_of(queue, queue.root.parent / "other")
+    cut_short(queue)
+    shutil.copy(log, queue.home.database.with_name("queue.db-wal"))
+
+
+def anothers_log(queue: Lost) -> None:
+    other = Lost.made(queue.root.parent / "another", "another_trial", seeds=30)
+    log = log_of(other, queue.root.parent / "third")
+    shutil.copy(log, queue.home.database.with_name("queue.db-wal"))
+
+
+def another_queue_s(queue: Lost) -> None:
+    other = Lost.made(queue.root.parent / "another", "another_trial", seeds=2)
+    shutil.copy(other.home.database, queue.home.database)
+
+
+def missing_beside_its_log(queue: Lost) -> None:
+    log = log_of(queue, queue.root.parent / "other")
+    queue.home.database.unlink()
+    shutil.copy(log, queue.home.database.with_name("queue.db-wal"))
+
+
+LOGS: Final[list[Loss]] = [
+    cut_short_below_its_log, anothers_log, another_queue_s, missing_beside_its_log,
 ]  # fmt: skip

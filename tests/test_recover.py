@@ -4,27 +4,29 @@ that was acked is lost, and nothing runs twice.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from lost_queue import LOSSES, Loss, Lost
+from lost_queue import LOGS, LOSSES, Loss, Lost, in_memory
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Lost:
+def original() -> Iterator[Lost]:
     """Four fifths of its cells are done."""
-    queue = Lost.made(tmp_path_factory.mktemp("lost") / "queue", "lost_trial")
-    queue.submit(0.8)
-    queue.clean()
-    return queue
+    with in_memory() as folder:
+        queue = Lost.made(folder / "queue", "lost_trial")
+        queue.submit(0.8)
+        queue.clean()
+        yield queue
 
 
 @pytest.fixture
-def queue(original: Lost, tmp_path: Path) -> Lost:
-    return original.copy(tmp_path / "queue")
+def queue(original: Lost) -> Iterator[Lost]:
+    with in_memory() as folder:
+        yield original.copy(folder / "queue")
 
 
-@pytest.mark.parametrize("lose", LOSSES, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("lose", [*LOSSES, *LOGS], ids=lambda each: each.__name__)
 def test_it_is_made_again_from_sweep_files_and_csvs(queue: Lost, lose: Loss) -> None:
     before, tasks = queue.csvs(), queue.tasks()
     results = queue.query("SELECT count(*) FROM results")

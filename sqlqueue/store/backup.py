@@ -18,7 +18,7 @@ from typing import Final
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError, StorageFailure, UsageError
-from sqlqueue.store import condition
+from sqlqueue.store import condition, engine
 from sqlqueue.store.csv_file import look_of
 
 PAGES: Final = 2000
@@ -42,10 +42,11 @@ class Holdings:
 
 def back_up(source: Path, target: Path, *, force: bool, disk: Disk, advance: Advance) -> Holdings:
     """Copies `source` to `target`, which is there only once it is complete and good."""
+    engine.refuse_newer(source)
     _refuse_taken(target, force)
     with beside(target, disk) as temporary:
         snapshot(source, temporary, disk, advance)
-        condition.check_file(temporary, surely=True)
+        condition.check_pages(temporary, surely=True, named=source)
         found = holdings(temporary)
         _name(temporary, target, force, disk)
     return found

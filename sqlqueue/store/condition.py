@@ -58,6 +58,10 @@ def check(home: Home, *, surely: bool = False) -> int:
     a process died, since a log that was left is about to become part of the database.
     """
     size, beside = refuse(home), companions(home.database)
+    if size and not os.access(home.database, os.W_OK, effective_ids=True):
+        raise OutOfReach(
+            f"{home.database}: cannot be written by this user; check who owns it and its folder"
+        )
     small = surely or size <= SURELY_BYTES or "-wal" in beside
     if size and small and "-journal" not in beside:
         check_pages(home.database, surely=surely)
@@ -78,6 +82,13 @@ def refuse(home: Home) -> int:
         version(path)
         _check_owner(home)
     return size
+
+
+def glance(home: Home) -> None:
+    """`refuse`, and a look at the pages where a log lies there and no manager runs: whoever
+    reads would take it for part of the database, wherever it came from."""
+    if refuse(home) and "-wal" in companions(home.database) and home.manager() is None:
+        check_pages(home.database)
 
 
 def check_file(path: Path, *, surely: bool = False) -> None:
@@ -221,16 +232,17 @@ def _check_owner(home: Home) -> None:
         )
 
 
-def check_pages(path: Path, *, surely: bool = False) -> None:
+def check_pages(path: Path, *, surely: bool = False, named: Path | None = None) -> None:
     """Has SQLite look at every page and every row; raises `Damaged` if they do not fit together.
 
     `surely`: also whether each index has exactly the rows of its table, which takes longer.
+    `named`: whose fault it is, where `path` is a copy.
     """
     try:
         with closing(look(path)) as connection:
-            refuse_damage(path, connection.execute, surely=surely)
+            refuse_damage(named or path, connection.execute, surely=surely)
     except sqlite3.DatabaseError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(named or path, error) from None
 
 
 def refuse_damage(path: Path, execute: Callable[[str], Any], *, surely: bool = True) -> None:

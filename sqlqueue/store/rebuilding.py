@@ -118,6 +118,7 @@ def building(
     """A new database under that name, a copy of `base` if there is one, complete at the end."""
     backup.remove(path, disk)
     if base is not None:
+        engine.refuse_newer(base)
         backup.snapshot(base, path, disk, advance)
     else:
         os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
