@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -24,7 +25,7 @@ from sqlqueue.home import Home
 from sqlqueue.protocol import AddTasks, ExperimentMemory, PhaseCounts
 from sqlqueue.store import adding, backup, condition, engine, memory, queue, records
 from sqlqueue.store.adopting import Adopted, Adoption
-from sqlqueue.store.csv_file import NAME
+from sqlqueue.store.csv_file import NAME, Record
 from sqlqueue.store.directories import check_left, stored_path
 from sqlqueue.store.recovery import free_name
 
@@ -91,13 +92,18 @@ class Rebuild:
 
     def adopt(self, advance: Callable[[int], None]) -> Adopted:
         """Adopts what stands in the CSVs of all directories."""
-        before = records.load(self._connection)
+        content = self._content()
         adoption = Adoption(self._connection, self._home, self._disk, self._now)
-        for key in before:
+        for key in content:
             adoption.directory(key, advance)
         adoption.settle()
-        self.changed = self.changed or records.load(self._connection) != before
+        self.changed = self.changed or self._content() != content
         return adoption.found
+
+    def _content(self) -> dict[int, Record]:
+        """What the CSVs are; how they look is nothing that another database is needed for."""
+        known = records.load(self._connection).items()
+        return {key: replace(record, look="") for key, (_, record) in known}
 
     def due(self) -> int:
         """How many rows are to be delivered to directories that do not have them."""
