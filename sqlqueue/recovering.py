@@ -118,7 +118,7 @@ def _recover(
 
     queue, _ = Plan.of(home, wish, texts).queue_id()
     home.create(disk, queue)
-    keys.create(home)
+    keys.create(home, disk)
     with HomeLock(home, "sqlqueue recover"):
         moved = rebuilding.standing(home, disk)
         plan, part = Plan.of(home, wish, texts), rebuilding.part_of(home)

@@ -209,7 +209,7 @@ def windows(lines: list[bytes]) -> list[bytes]:
 
 
 EDITS = {
-    other_parameter: "two/final_results.csv:2: column width is '99.0', while results one/é/final_results.csv:",
+    other_parameter: "two/final_results.csv:2: column width is '99.0', while results one/",
     a_torn_end: "is cut short: it has no line end",
     a_row_twice: "is a second row of the task of line 2",
     a_remark: "two/final_results.csv:3: has 1 cells, expected",

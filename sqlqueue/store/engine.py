@@ -109,6 +109,12 @@ def _other_version(path: Path, version: str | None) -> DatabaseError:
     )
 
 
+def open_file(path: Path) -> Engine:
+    """A read-only engine for a database that is no home's; raises for what is none."""
+    condition.check_file(path)
+    return _engine(path, read_only=True, trace=False)
+
+
 def open_alone(path: Path) -> Engine:
     """A database that nobody else knows of, without a log; migrated, made if need be."""
     engine = _engine(path, read_only=False, shared=False)

@@ -11,11 +11,14 @@ the next opening mends them).
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -27,7 +30,8 @@ from sqlqueue.store import adding, backup, condition, engine, memory, queue, rec
 from sqlqueue.store.adopting import Adopted, Adoption
 from sqlqueue.store.csv_file import NAME, Record
 from sqlqueue.store.directories import check_left, stored_path
-from sqlqueue.store.recovery import free_name
+
+ENDS: Final = ("", *condition.COMPANIONS)
 
 
 class Rebuild:
@@ -164,14 +168,24 @@ def put_in_place(home: Home, disk: Disk) -> list[str]:
     return finish(home, disk)
 
 
+def _free_name(home: Home) -> Path:
+    """A name beside the database that is free, and free with what belongs to it."""
+    stamp = f"{home.database.name}.set-aside-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        target = home.path / (stamp if number == 1 else f"{stamp}-{number}")
+        if not any(os.path.lexists(f"{target}{end}") for end in ENDS):
+            break
+    return target
+
+
 def finish(home: Home, disk: Disk) -> list[str]:
     """Moves what stands there aside, first the database, then what belongs to it.
 
     In this order: a log that is left alone would be taken for the new database's own.
     """
-    target = free_name(home.database)
+    target = _free_name(home)
     moved = []
-    for end in ("", *condition.COMPANIONS):
+    for end in ENDS:
         source = home.database.with_name(home.database.name + end)
         if os.path.lexists(source):
             aside = target.with_name(target.name + end)
