@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
@@ -31,7 +31,6 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import (
     DatabaseDamaged,
     DatabaseError,
-    DirectoryError,
     DirectoryUnavailable,
     EpochLost,
     NotAuthorised,
@@ -40,7 +39,7 @@ from sqlqueue.errors import (
 )
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
-from sqlqueue.manager import handing_out, keeping_touch, service
+from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import condition, copies, detaching, queue, reading, records, summary
@@ -299,16 +298,10 @@ class Committer:
         try:
             if role != "owner":
                 raise NotAuthorised("only the queue's owner may say Repair")
-            self._restore_folders()
-            return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
-        except (NotAuthorised, StorageFailure) as error:
+            actions = mending.repair(self.outputs, self.claims, self.transaction)
+            return protocol.RepairedReply(actions=actions)
+        except (NotAuthorised, DirectoryUnavailable, StorageFailure) as error:
             return protocol.error_reply(error)
-
-    def _restore_folders(self) -> None:
-        """What cannot be put back is told by the repair of that directory."""
-        with suppress(DirectoryError), self.transaction() as connection:
-            paths = [path for path, _ in records.load(connection).values()]
-            self.claims.restore(connection, paths)
 
 
 def _refusal(error: Exception) -> Reply:

@@ -44,7 +44,7 @@ def verify(home: Home) -> Iterator[Finding]:
     reader = engine.open_reader(home)
     try:
         with reader.begin() as connection:
-            yield from _database(home, connection)
+            yield from _database(home.database, connection)
             directories = records.load(connection)
         for key in sorted(directories):
             yield from _directory(home, reader, key)
@@ -52,11 +52,21 @@ def verify(home: Home) -> Iterator[Finding]:
         reader.dispose()
 
 
+def verify_database(path: Path) -> Iterator[Finding]:
+    """Everything that is wrong with a database by itself: a backup."""
+    reader = engine.open_file(path)
+    try:
+        with reader.begin() as connection:
+            yield from _database(path, connection)
+    finally:
+        reader.dispose()
+
+
 # --- the database against itself ------------------------------------------------------------
 
 
-def _database(home: Home, connection: Connection) -> Iterator[Finding]:
-    condition.refuse_damage(home.database, connection.exec_driver_sql)
+def _database(path: Path, connection: Connection) -> Iterator[Finding]:
+    condition.refuse_damage(path, connection.exec_driver_sql)
     for broken in connection.execute(text("PRAGMA foreign_key_check")):
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
     yield from _lifecycle(connection)

@@ -38,6 +38,10 @@ class Damaged(DatabaseError):
     """What is in the file does not fit together."""
 
 
+class OutOfReach(DatabaseError):
+    """What is in the file cannot be told just now: no permission, a disk that fails."""
+
+
 def problem(home: Home) -> str | None:
     """Why the database cannot be used; None when it can, or when there is none yet."""
     try:
@@ -47,17 +51,21 @@ def problem(home: Home) -> str | None:
     return None
 
 
-def check(home: Home, *, surely: bool = False) -> None:
+def check(home: Home, *, surely: bool = False) -> int:
     """`refuse`, and a look at the pages: what a writer asks before it opens the database.
 
     `surely`: at every page, however many there are; else only while that is quick, and where
     a process died, since a log that was left is about to become part of the database.
     """
     size, beside = refuse(home), companions(home.database)
-    if not size or "-journal" in beside:
-        return
-    if surely or size <= SURELY_BYTES or "-wal" in beside:
+    if size and not os.access(home.database, os.W_OK, effective_ids=True):
+        raise OutOfReach(
+            f"{home.database}: cannot be written by this user; check who owns it and its folder"
+        )
+    small = surely or size <= SURELY_BYTES or "-wal" in beside
+    if size and small and "-journal" not in beside:
         check_pages(home.database, surely=surely)
+    return size
 
 
 def refuse(home: Home) -> int:
@@ -76,6 +84,28 @@ def refuse(home: Home) -> int:
     return size
 
 
+def glance(home: Home) -> None:
+    """`refuse`, and a look at the pages where a log lies there and no manager runs: whoever
+    reads would take it for part of the database, wherever it came from."""
+    if refuse(home) and "-wal" in companions(home.database) and home.manager() is None:
+        check_pages(home.database)
+
+
+def check_file(path: Path, *, surely: bool = False) -> None:
+    """Raises `DatabaseError` unless the file is a database of some queue's: a backup."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise OutOfReach(f"{path}: cannot be read: {error.strerror}") from None
+    if not path.is_file() or not size:
+        raise DatabaseError(
+            f"{path}: {'is empty' if path.is_file() else _kind(path)}; name a backup"
+        )
+    _check_head(path, size)
+    version(path)
+    check_pages(path, surely=surely)
+
+
 def companions(path: Path) -> list[str]:
     """Which of SQLite's own files lie beside a database."""
     return [end for end in COMPANIONS if os.path.lexists(path.with_name(path.name + end))]
@@ -89,7 +119,7 @@ def _size(path: Path, home: Home) -> int:
         _refuse_missing(path, home)
         return 0
     except OSError as error:
-        raise DatabaseError(f"{path}: cannot be read: {error.strerror}") from None
+        raise OutOfReach(f"{path}: cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):
         raise DatabaseError(f"{path}: {_kind(path)}; {WAY_OUT}")
     if found.st_size == 0 and home.had_database():
@@ -129,7 +159,7 @@ def _check_head(path: Path, size: int) -> None:
         with path.open("rb") as file:
             head = file.read(100)
     except OSError as error:
-        raise DatabaseError(
+        raise OutOfReach(
             f"{path}: cannot be read: {error.strerror}; check who owns it and its folder"
         ) from None
     if not head.startswith(b"SQLite format 3\0"):
@@ -202,16 +232,17 @@ def _check_owner(home: Home) -> None:
         )
 
 
-def check_pages(path: Path, *, surely: bool = False) -> None:
+def check_pages(path: Path, *, surely: bool = False, named: Path | None = None) -> None:
     """Has SQLite look at every page and every row; raises `Damaged` if they do not fit together.
 
     `surely`: also whether each index has exactly the rows of its table, which takes longer.
+    `named`: whose fault it is, where `path` is a copy.
     """
     try:
         with closing(look(path)) as connection:
-            refuse_damage(path, connection.execute, surely=surely)
+            refuse_damage(named or path, connection.execute, surely=surely)
     except sqlite3.DatabaseError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(named or path, error) from None
 
 
 def refuse_damage(path: Path, execute: Callable[[str], Any], *, surely: bool = True) -> None:
@@ -233,6 +264,6 @@ def unreadable(path: Path, error: BaseException) -> DatabaseError:
     """What SQLite raised, with what to do about it."""
     if is_damage(error):
         return Damaged(f"{path}: is damaged ({error}); {WAY_OUT}")
-    passing = isinstance(error, sqlite3.OperationalError)
-    cure = "try again" if passing else WAY_OUT
-    return DatabaseError(f"{path}: cannot be read as a database ({error}); {cure}")
+    if isinstance(error, sqlite3.OperationalError):
+        return OutOfReach(f"{path}: cannot be read as a database ({error}); try again")
+    return DatabaseError(f"{path}: cannot be read as a database ({error}); {WAY_OUT}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -169,10 +170,41 @@ def _all(outcomes: Mapping[str, T | BaseException]) -> dict[str, T]:
     return {each: value for each, value in outcomes.items() if not isinstance(value, BaseException)}
 
 
+def with_results(home: Home, output_dirs: Iterable[str], queue_id: str | None) -> list[str]:
+    """Those that are marked as that queue's, or as any's if none is given, and have a CSV."""
+    found = []
+    for each in output_dirs:
+        folder = home.root / each
+        with suppress(DirectoryError, OSError):
+            owner = marker_of(folder)
+            if owner == (queue_id or owner) and owner and os.path.lexists(folder / csv_file.NAME):
+                found.append(each)
+    return found
+
+
+def check_left(folder: Path, queue_id: str | None) -> None:
+    """Raises when the directory is another queue's, or holds a CSV and is nobody's."""
+    owner = marker_of(folder)
+    if queue_id is not None:
+        _check_owner(folder, queue_id)
+    file = folder / csv_file.NAME
+    if owner is None and os.path.lexists(file) and not csv_file.has_own_header(file):
+        raise DirectoryError(
+            f"has a {csv_file.NAME} that sqlqueue did not write; it was not touched. Move it "
+            "away, then run the same command again"
+        )
+    _check_folder(folder)
+
+
 def _check(folder: Path, queue_id: str, set_aside: bool) -> None:
     """Raises when the directory is another queue's or holds a CSV of a person's."""
-    _check_owner(folder, queue_id)
+    owner = _check_owner(folder, queue_id)
     file = folder / csv_file.NAME
+    if not set_aside and owner and csv_file.has_own_header(file):
+        raise DirectoryError(
+            f"has a {csv_file.NAME} of this queue of which the database knows nothing: is it "
+            "older than that file? `sqlqueue recover FILES...` takes the rows in"
+        )
     if not set_aside and os.path.lexists(file):
         raise DirectoryError(
             f"has a {csv_file.NAME} that this queue did not write; it was not touched. Move it "

@@ -19,7 +19,7 @@ from sqlqueue.errors import DatabaseError
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.store import condition
-from sqlqueue.store.condition import BUSY_MILLISECONDS
+from sqlqueue.store.condition import BUSY_MILLISECONDS, WAY_OUT
 
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the folder."""
@@ -55,13 +55,20 @@ def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     written.
     """
     if not own_writer:
-        condition.refuse(home)
+        condition.glance(home)
     if not home.database.exists():
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
     version = condition.version(home.database)
     if version != HEAD:
         raise _other_version(home.database, version)
     return _engine(home.database, read_only=True, trace=own_writer)
+
+
+def refuse_newer(path: Path) -> None:
+    """Raises for a database of which this sqlqueue cannot tell what it holds."""
+    version = condition.version(path)
+    if version is not None and version > HEAD:
+        raise _other_version(path, version)
 
 
 def _other_version(path: Path, version: str | None) -> DatabaseError:
@@ -74,6 +81,23 @@ def _other_version(path: Path, version: str | None) -> DatabaseError:
         f"{path}: is of version {version}, this sqlqueue reads {HEAD}; "
         "`sqlqueue init` or `sqlqueue serve` brings it up to date"
     )
+
+
+def open_file(path: Path) -> Engine:
+    """A read-only engine for a database that is no home's; raises for what is none."""
+    condition.check_file(path)
+    return _engine(path, read_only=True, trace=False)
+
+
+def open_alone(path: Path) -> Engine:
+    """A database that nobody else knows of, without a log; migrated, made if need be."""
+    engine = _engine(path, read_only=False, shared=False)
+    try:
+        _migrate(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 def open_memory() -> Engine:
@@ -144,7 +168,9 @@ def _migrate(engine: Engine, path: Path) -> None:
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
-        raise _other_version(path, version)
+        if version > HEAD:
+            raise _other_version(path, version)
+        raise DatabaseError(f"{path}: is of version {version}, which is unknown; {WAY_OUT}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
