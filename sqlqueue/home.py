@@ -19,6 +19,8 @@ from sqlqueue.errors import HomeError
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
+OUTPUT_MARKER = ".sqlqueue.json"
+"""In every output directory: says which queue's it is, and that the directory is there."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.disk import Disk
+from sqlqueue.home import OUTPUT_MARKER
 
 NAME: Final = "final_results.csv"
 NEW_NAME: Final = ".final_results.csv.new"
-MARKER: Final = ".sqlqueue.json"
+MARKER: Final = OUTPUT_MARKER
 EMPTY: Final = "0000000000000001"
 """The checksum of no bytes."""
 

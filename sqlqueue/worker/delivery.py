@@ -9,6 +9,7 @@ try again (the courier), and asking for work.
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import threading
@@ -20,6 +21,7 @@ from typing import Final
 
 from sqlqueue import unsubmitted
 from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
+from sqlqueue.home import OUTPUT_MARKER
 from sqlqueue.protocol import Release, Reply, SubmitResult, TaskFailed
 from sqlqueue.worker import names, outcome
 from sqlqueue.worker.client import Client
@@ -147,7 +149,8 @@ class Delivery:
             return
         result, queue = item.report, self._place.queue
         for folder in self._place.unsubmitted_folders(item.output_dir):
-            path = within(SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue))
+            own = folder in self._place.own_folders()
+            path = within(SAVE_SECONDS, partial(_write, folder, result, queue, own))
             if path is not None:
                 log.warning("Saved locally (%s): %s", why, path)
                 item.files.append(path)
@@ -197,6 +200,17 @@ def within(seconds: float, save: Callable[[], Path]) -> Path | None:
     thread.start()
     thread.join(seconds)
     return done[0] if done else None
+
+
+def _write(folder: Path, result: SubmitResult, queue: str, own: bool) -> Path:
+    """Into a folder of sqlqueue's own, or beside the rows of a directory that is there.
+
+    One that was moved away, or is not mounted, is not made anew: what is put in its place
+    would be in its way when it comes back.
+    """
+    if not own and not (folder.parent / OUTPUT_MARKER).exists():
+        raise FileNotFoundError(errno.ENOENT, "moved away or not mounted", str(folder.parent))
+    return unsubmitted.write(folder, result, queue)
 
 
 def _refused(item: Undelivered, error: QueueError) -> None:
