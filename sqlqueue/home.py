@@ -20,6 +20,8 @@ from sqlqueue.whereabouts import speaks_of
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
+OUTPUT_MARKER = ".sqlqueue.json"
+"""In every output directory: says which queue's it is, and that the directory is there."""
 
 
 @dataclass(frozen=True)

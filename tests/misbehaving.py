@@ -290,3 +290,16 @@ def crash_at_the_end(seed: int) -> dict[str, Any]:
     atexit.register(ctypes.string_at, 0)
     threading.Thread(target=threading.Event().wait, name="left-over").start()
     return {"acc": 0.5}
+
+
+def gated(seed: int, where: str, run: Run) -> dict[str, Any]:
+    """Waits for the file `go`, and prints a lot; its row does not fit into the rest of a block."""
+    print("before\n" * 5000)
+    Path(f"started-{where}-{seed}").touch()
+    pause = threading.Event()
+    while not Path("go").exists():
+        if run.should_stop():
+            return {}
+        pause.wait(0.02)
+    print("after\n" * 5000)
+    return {"padding": "x" * 5000}

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.disk import Disk
+from sqlqueue.home import OUTPUT_MARKER
 from sqlqueue.plan.rows import line
 from sqlqueue.plan.task import OWN_COLUMNS
 
 NAME: Final = "final_results.csv"
 NEW_NAME: Final = ".final_results.csv.new"
-MARKER: Final = ".sqlqueue.json"
+MARKER: Final = OUTPUT_MARKER
 EMPTY: Final = "0000000000000001"
 """The checksum of no bytes."""
 

@@ -10,6 +10,7 @@ try again (the courier), and asking for work.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import threading
 from collections.abc import Callable, Collection
@@ -21,6 +22,7 @@ from typing import Final
 from sqlqueue import unsubmitted
 from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
+from sqlqueue.home import OUTPUT_MARKER
 from sqlqueue.protocol import Release, Reply, SubmitResult, TaskFailed
 from sqlqueue.worker import names, outcome
 from sqlqueue.worker.client import Client
@@ -149,15 +151,24 @@ class Delivery:
             return
         result, queue = item.report, self._place.queue
         for folder in self._place.unsubmitted_folders(item.output_dir):
-            path = within(
-                SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue, self._disk)
-            )
+            own = folder in self._place.own_folders()
+            path = within(SAVE_SECONDS, partial(self._write, folder, result, queue, own))
             if path is not None:
                 log.warning("Saved locally (%s): %s", why, path)
                 item.files.append(path)
                 return
         kept = ", ".join(map(str, item.kept())) or IN_MEMORY
         log.error("%s: could not be saved locally; kept in %s", result.task_id, kept)
+
+    def _write(self, folder: Path, result: SubmitResult, queue: str, own: bool) -> Path:
+        """Into a folder of sqlqueue's own, or beside the rows of a directory that is there.
+
+        One that was moved away, or is not mounted, is not made anew: what is put in its place
+        would be in its way when it comes back.
+        """
+        if not own and not (folder.parent / OUTPUT_MARKER).exists():
+            raise FileNotFoundError(errno.ENOENT, "moved away or not mounted", str(folder.parent))
+        return unsubmitted.write(folder, result, queue, self._disk)
 
     def _save_late(self, item: Undelivered) -> None:
         """What no disk took yet is offered to the disks again: room may have been made."""
