@@ -18,6 +18,7 @@ from sqlqueue.shell import notice
 if TYPE_CHECKING:
     from sqlqueue.store.audit import Finding
 
+Found = Union["Finding", protocol.Finding]
 LONGEST: Final = 400
 """Characters of one finding: a row may be long."""
 
@@ -32,14 +33,27 @@ def verify(home: Home) -> int:
     return count
 
 
-def _findings(home: Home) -> Iterator[Finding]:
+def _findings(home: Home) -> Iterable[Found]:
+    """From the database, or from the manager where it has that to itself."""
     home.queue_id()
+    if on_network(home.path) and (answer := _asked(home)) is not None:
+        return answer
     from sqlqueue.store.audit import verify as findings
 
     return findings(home)
 
 
-def _line(found: Finding) -> str:
+def _asked(home: Home) -> list[protocol.Finding] | None:
+    """What the manager finds; None when none answers."""
+    with Client(home, timeout_seconds=CHANGE_SECONDS) as client:
+        try:
+            reply = client.request(protocol.Audit())
+        except ManagerUnreachable:
+            return None
+    return reply.findings if isinstance(reply, protocol.AuditedReply) else None
+
+
+def _line(found: Found) -> str:
     return cut_end(printable(f"{found.severity}: {found.where}: {found.message}"), LONGEST)
 
 

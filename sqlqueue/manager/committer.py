@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -42,7 +43,7 @@ from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import handing_out, keeping_touch, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, detaching, queue, reading, records, summary
+from sqlqueue.store import copies, detaching, proving, queue, reading, records, summary
 from sqlqueue.store import engine as database
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
@@ -184,8 +185,8 @@ class Committer:
             return self._process(jobs)
 
     def _process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
-        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair):
-            return [(jobs[0], self._repair(jobs[0].role))]
+        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair | protocol.Audit):
+            return [(jobs[0], self._whole(jobs[0]))]
         for _ in range(MOST_TRIES):
             try:
                 return self._batch(jobs)
@@ -267,15 +268,28 @@ class Committer:
         with self._begun() as connection:
             return handing_out.done(connection)
 
-    def _repair(self, role: Role) -> Reply:
-        """Brings every CSV back to what the database says, whatever it looks like."""
+    def _whole(self, job: Job) -> Reply:
+        """What looks at every CSV: has a place of its own between two transactions."""
         try:
-            if role != "owner":
-                raise NotAuthorised("only the queue's owner may say Repair")
-            self._restore_folders()
-            return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
+            if job.role != "owner":
+                name = type(job.request).__name__
+                raise NotAuthorised(f"only the queue's owner may say {name}")
+            return self._audit() if isinstance(job.request, protocol.Audit) else self._repair()
         except (NotAuthorised, StorageFailure) as error:
             return protocol.error_reply(error)
+
+    def _repair(self) -> Reply:
+        """Brings every CSV back to what the database says, whatever it looks like."""
+        self._restore_folders()
+        return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
+
+    def _audit(self) -> Reply:
+        """Proves that they agree, while nothing is being written."""
+        with self._begun() as connection:
+            proof = proving.findings(connection, self.home, self._disk, self._lanes)
+            found = list(islice(proof, proving.MOST_FINDINGS + 1))
+        named = found[: proving.MOST_FINDINGS]
+        return protocol.AuditedReply(findings=named, more=len(found) > len(named))
 
     def _restore_folders(self) -> None:
         """What cannot be put back is told by the repair of that directory."""

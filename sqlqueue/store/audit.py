@@ -42,7 +42,7 @@ def verify(home: Home) -> Iterator[Finding]:
     reader = engine.open_reader(home)
     try:
         with reader.begin() as connection:
-            yield from _database(connection)
+            yield from of_database(connection)
             directories = records.load(connection)
         for key in sorted(directories):
             yield from _directory(home, reader, key)
@@ -53,7 +53,8 @@ def verify(home: Home) -> Iterator[Finding]:
 # --- the database against itself ------------------------------------------------------------
 
 
-def _database(connection: Connection) -> Iterator[Finding]:
+def of_database(connection: Connection) -> Iterator[Finding]:
+    """What does not fit together inside the database."""
     for (found,) in connection.execute(text("PRAGMA quick_check")):
         if found != "ok":
             yield Finding("error", "queue.db", f"SQLite says: {found}")
@@ -145,7 +146,7 @@ def _compare_lines(
 ) -> str | None:
     columns = record.columns or ()
     length, checksum, number = 0, csv_file.EMPTY, 0
-    for number, expected in enumerate(_expected(connection, key, columns), start=1):
+    for number, expected in enumerate(expected(connection, key, columns), start=1):
         found = next(content, b"")
         if found != expected:
             return f"line {number}, {_difference(found, expected, columns)}"
@@ -157,7 +158,8 @@ def _compare_lines(
     return None
 
 
-def _expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+def expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+    """The lines that the database makes of a CSV."""
     yield line(columns)
     for values in records.rows_of(connection, key):
         yield row(columns, values)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import ManagerRunning
+from sqlqueue.errors import DatabaseError, ManagerRunning
 from sqlqueue.home import Home
 
 TRIES: Final = 10
@@ -46,6 +46,18 @@ def detach(home: Home, disk: Disk) -> None:
     raise ManagerRunning(
         f"{home.database} is still being written to by whoever had this queue: "
         "end that process first (its host and pid stand in manager.json)"
+    )
+
+
+def copied(database: Path, copy: Path) -> None:
+    """A whole copy for somebody who only looks; raises `DatabaseError` when there is none."""
+    for _ in range(TRIES):
+        if copy_at_rest(database, copy, Disk()) and _whole(copy):
+            return
+        time.sleep(PAUSE_SECONDS / TRIES)
+    raise DatabaseError(
+        f"{database}: could not be copied for a look at it; the manager that writes to it does not "
+        "answer: ask on its host"
     )
 
 

@@ -11,6 +11,8 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
@@ -19,6 +21,7 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
+from sqlqueue.store import detaching
 
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the folder."""
@@ -58,13 +61,34 @@ def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
     if not own_writer:
         _check(home.database)
-    version = _version(home.database)
+        if on_network(home.path):
+            return _private(home)
+    _refuse_version(home.database, home.database)
+    return _engine(home.database, read_only=True, trace=own_writer)
+
+
+def _refuse_version(path: Path, named: Path) -> None:
+    version = _version(path)
     if version != HEAD:
         raise DatabaseError(
-            f"{home.database}: is of version {version}, this sqlqueue reads {HEAD}; "
+            f"{named}: is of version {version}, this sqlqueue reads {HEAD}; "
             "`sqlqueue init` or `sqlqueue serve` brings it up to date"
         )
-    return _engine(home.database, read_only=True, trace=own_writer)
+
+
+def _private(home: Home) -> Engine:
+    """A copy of the database, which nobody else has open: where its owner locks it, and the
+    locks of other hosts are not to be relied upon.  Gone with the engine."""
+    folder = Path(mkdtemp(prefix="sqlqueue-look-"))
+    engine = _engine(folder / home.database.name, read_only=True, trace=False)
+    event.listen(engine, "engine_disposed", lambda _: rmtree(folder, ignore_errors=True))
+    try:
+        detaching.copied(home.database, folder / home.database.name)
+        _refuse_version(folder / home.database.name, home.database)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 def open_memory() -> Engine:
