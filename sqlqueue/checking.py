@@ -6,14 +6,17 @@ is not here: what is compared (`store/audit.py`) and rebuilt (`store/recovery.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Union
 
-from sqlqueue.contact import owner
-from sqlqueue.figures import cut_end, plural, printable
+from sqlqueue import protocol
+from sqlqueue.contact import ask_running, owner
+from sqlqueue.figures import cut_end, plural
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.protocol import Repair, RepairedReply
 from sqlqueue.shell import notice
+from sqlqueue.visible import printable
 
 if TYPE_CHECKING:
     from sqlqueue.store.audit import Finding
@@ -45,12 +48,12 @@ def _findings(home: Home) -> Iterable[Found]:
 
 def _asked(home: Home) -> list[protocol.Finding] | None:
     """What the manager finds; None when none answers."""
-    with Client(home, timeout_seconds=CHANGE_SECONDS) as client:
-        try:
-            reply = client.request(protocol.Audit())
-        except ManagerUnreachable:
-            return None
-    return reply.findings if isinstance(reply, protocol.AuditedReply) else None
+    reply = ask_running(home, protocol.Audit())
+    if not isinstance(reply, protocol.AuditedReply):
+        return None
+    if reply.more:
+        notice(f"there are more than these {len(reply.findings)} findings")
+    return reply.findings
 
 
 def _line(found: Found) -> str:

@@ -210,6 +210,67 @@ def verify(
     return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
 
 
+@app.command(short_help="Say what is wrong with this machine, filesystem, queue.")
+def doctor(
+    context: typer.Context,
+    as_json: options.DoctorJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Say what is unsafe about the home, filesystems, clock, machine, and how to cure it.
+
+    Read-only.  Exits 1 if anything is wrong, 0 if there is nothing but notes.
+    """
+    shared: Shared = context.obj
+    queue = _queue(context, home, verbose, NOTHING)
+    from sqlqueue.doctor.visit import visit
+
+    return visit(queue, bool(home or shared.home), as_json)
+
+
+@app.command(short_help="Copy the database into one file.")
+def backup(
+    context: typer.Context,
+    file: options.BackupFile,
+    force: options.Force = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Copy the database into one file, beside a running manager too, and check the copy."""
+    queue = _queue(context, home, verbose, WARNING)
+    from sqlqueue.backing_up import back_up
+    from sqlqueue.progress import shown
+    from sqlqueue.report_recover import backup_lines
+
+    _print(backup_lines(file, back_up(queue, file, force, shown)))
+    return EXIT_DONE
+
+
+@app.command(short_help="Make a lost or damaged database again.")
+def recover(
+    context: typer.Context,
+    files: options.SomeFiles = None,
+    backup: options.Backup = None,
+    dry_run: options.DryRecovery = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Make a lost or damaged database again: from a backup, the sweep files, and every CSV.
+
+    What stands in its place is moved aside.  Exits 1 if a line of a CSV was not taken in.
+    """
+    queue = _queue(context, home, verbose, WARNING)
+    from sqlqueue.progress import shown
+    from sqlqueue.recovering import Wish
+    from sqlqueue.recovering import recover as recovered
+    from sqlqueue.report_recover import recovered_lines
+    from sqlqueue.tables import page_of
+
+    found = recovered(queue, Wish(files or [], backup, dry_run), shown)
+    _print(recovered_lines(found, dry_run, page_of(sys.stdout)))
+    return EXIT_FAILED if found.troubles else EXIT_DONE
+
+
 @app.command(short_help="Print the token for workers elsewhere.")
 def token(
     context: typer.Context,

@@ -10,6 +10,8 @@ import math
 import unicodedata
 from typing import Final
 
+from sqlqueue.visible import printable
+
 MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
@@ -45,19 +47,6 @@ def duration(seconds: float) -> str:
 def short(value: object) -> str:
     """A metric in few characters; whole numbers keep all their digits."""
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """The text on one line, control characters as their escapes."""
-    return "".join(each if _harmless(each) else _escaped(each) for each in text)
-
-
-def _harmless(character: str) -> bool:
-    return unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def width(text: str) -> int:

@@ -20,6 +20,8 @@ from sqlqueue.whereabouts import speaks_of
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
+OUTPUT_MARKER = ".sqlqueue.json"
+"""In every output directory: says which queue's it is, and that the directory is there."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Home:
     @property
     def database(self) -> Path:
         return self.path / "queue.db"
+
+    @property
+    def recovered(self) -> Path:
+        """A database rebuilt by `recover`, complete, about to take the place of the other."""
+        return self.path / "queue.db.recovered"
 
     @property
     def lock(self) -> Path:
@@ -93,39 +100,63 @@ class Home:
     def exists(self) -> bool:
         return self.identity_file.exists()
 
-    def create(self, disk: Disk | None = None) -> str:
-        """Makes the home if it is not there; returns the queue's id.  Idempotent."""
+    def create(self, disk: Disk | None = None, queue: str | None = None) -> str:
+        """Makes the home if it is not there; returns the queue's id.  Idempotent.
+
+        `queue`: the id that it gets if it has none yet, instead of a fresh one.
+        """
         disk = disk or Disk()
-        try:
-            self.path.mkdir(mode=0o700, parents=False, exist_ok=True)
-        except FileNotFoundError:
-            raise HomeError(f"{self.root}: no such folder to put the home in") from None
-        except FileExistsError:
-            raise HomeError(f"{self.path}: is a file; name a folder with --home") from None
-        for folder in (self.logs, self.attempts, self.checkpoints, self.salvage,
+        for folder in (self.path, self.logs, self.attempts, self.checkpoints, self.salvage,
                        self.unsubmitted, self.workers):  # fmt: skip
-            folder.mkdir(mode=0o700, exist_ok=True)
+            self._make(folder, disk)
         disk.fsync_dir(self.root)
         if not self.identity_file.exists():
-            self.name_queue(disk)
+            self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
         return self.queue_id()
 
-    def name_queue(self, disk: Disk) -> str:
-        """Gives the queue an id that no other has: when it is made, and when it is a copy.
+    def _identity(self) -> dict[str, Any]:
+        found = json.loads(self.identity_file.read_text())
+        return found if isinstance(found, dict) else {}
 
-        A copy remembers the id that came with it, also when it is named once more.
-        """
-        identity = {"format": 1, "queue": uuid.uuid4().hex}
-        if self.identity_file.exists():
-            identity["copy_of"] = self.former_id() or self.queue_id()
+    def _identify(self, identity: dict[str, Any], disk: Disk) -> None:
         data = (json.dumps(identity) + "\n").encode()
         disk.write_beside(self.identity_file, data, 0o600)
-        return str(identity["queue"])
+
+    def note_database(self, disk: Disk) -> None:
+        """From now on a database that is missing, or empty, was lost."""
+        if not self.had_database():
+            self._identify({**self._identity(), "database": True}, disk)
+
+    def had_database(self) -> bool:
+        """Whether a database was ever there; unknown, and False, without `queue.json`."""
+        try:
+            return bool(self._identity().get("database"))
+        except (OSError, ValueError):
+            return False
+
+    def name_anew(self, disk: Disk) -> str:
+        """Gives a copy an id that no other queue has; returns it.
+
+        It remembers the id that came with it, also when it is named once more.
+        """
+        changes = {"queue": uuid.uuid4().hex, "copy_of": self.former_id() or self.queue_id()}
+        self._identify({**self._identity(), **changes}, disk)
+        return self.queue_id()
 
     def former_id(self) -> str | None:
         """The id of the queue that this one was copied from, if it was."""
-        found = json.loads(self.identity_file.read_text()).get("copy_of")
+        found = self._identity().get("copy_of")
         return str(found) if found is not None else None
+
+    def _make(self, folder: Path, disk: Disk) -> None:
+        try:
+            if not folder.is_dir():
+                disk.make_folder(folder, 0o700)
+        except FileNotFoundError:
+            raise HomeError(f"{self.root}: no such folder to put the home in") from None
+        except FileExistsError:
+            if not folder.is_dir():  # else somebody else was faster
+                raise HomeError(f"{folder}: is a file; name a folder with --home") from None
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""

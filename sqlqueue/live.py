@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlqueue import report
-from sqlqueue.figures import cut_end, duration, plural, printable, share, thousands
+from sqlqueue.figures import cut_end, duration, plural, share, thousands
 from sqlqueue.report import Figures
 from sqlqueue.report_workers import metrics as metrics_of
 from sqlqueue.report_workers import step as step_of
 from sqlqueue.tables import redrawable
+from sqlqueue.visible import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import logging
 
+from sqlqueue.visible import CONTINUED, printable_lines
+
 
 class Lines(logging.Formatter):
-    """Log lines for a person: the time, the level where it matters, the message."""
+    """Log lines for a person: the time, the level where it matters, the message.
+
+    Messages quote what peers say: what they say cannot begin a line or steer the terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}{super().format(record)}"
+        text = printable_lines(super().format(record), CONTINUED)
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{text}"
 
 
 def to_stderr(level: int) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlqueue.figures import cut_end, duration, plural, printable, share, thousands
+from sqlqueue.figures import cut_end, duration, plural, share, thousands
 from sqlqueue.report_workers import workers
 from sqlqueue.tables import Column, Page, table
+from sqlqueue.visible import printable
 
 Figures = Mapping[str, Any]
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from sqlqueue.figures import plural, printable, thousands
+from sqlqueue.figures import plural, thousands
 from sqlqueue.initialise import Added
 from sqlqueue.protocol import PhaseCounts
 from sqlqueue.tables import Column, Page, table
+from sqlqueue.visible import printable
 
 NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""

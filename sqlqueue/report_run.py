@@ -9,9 +9,10 @@ import sys
 from typing import Final
 
 from sqlqueue import report
-from sqlqueue.figures import duration, plural, printable, thousands
+from sqlqueue.figures import duration, plural, thousands
 from sqlqueue.report import Figures
 from sqlqueue.tables import Page, page_of
+from sqlqueue.visible import printable
 
 CSV: Final = "final_results.csv"
 NAMED: Final = 8

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlqueue.figures import duration, plural, printable, short
+from sqlqueue.figures import duration, plural, short
 from sqlqueue.tables import Column, Page, table
+from sqlqueue.visible import printable
 
 Figures = Mapping[str, Any]
 

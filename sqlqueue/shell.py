@@ -25,6 +25,7 @@ from sqlqueue.errors import (
     SweepError,
 )
 from sqlqueue.figures import plural
+from sqlqueue.visible import printable_lines
 
 DEBUG: Final = "SQLQUEUE_DEBUG"
 
@@ -135,6 +136,7 @@ def notice(message: str) -> None:
 
 
 def _say(text: str) -> None:
+    text = printable_lines(text)
     try:
         print(text, file=sys.stderr, flush=True)
     except UnicodeEncodeError:

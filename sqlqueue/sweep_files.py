@@ -49,7 +49,7 @@ def _read(path: Path) -> str:
         raise SweepError(_missing(path)) from None
     except OSError as error:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from None
-    return _decoded(path, data)
+    return decoded(path, data)
 
 
 def _missing(path: Path) -> str:
@@ -58,7 +58,8 @@ def _missing(path: Path) -> str:
     return f"{path}: no such file; sweep files are named relative to {Path.cwd()}"
 
 
-def _decoded(path: Path, data: bytes) -> str:
+def decoded(path: Path, data: bytes) -> str:
+    """The text of a sweep file; raises `SweepError`."""
     if len(data) > MAX_FILE_BYTES:
         raise SweepError(f"{path}: longer than {MAX_FILE_BYTES >> 20} MiB; not a sweep file")
     try:

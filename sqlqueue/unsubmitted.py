@@ -82,9 +82,9 @@ def _fields(data: bytes) -> dict[str, Any]:
 
 def write(folder: Path, result: SubmitResult, queue: str, disk: Disk | None = None) -> Path:
     """Writes the result durably into `folder`, which is made if need be; raises `OSError`."""
-    path = folder / file_name(result)
-    folder.mkdir(parents=True, exist_ok=True)
-    (disk or Disk()).write_beside(path, encode(result, queue))
+    path, disk = folder / file_name(result), disk or Disk()
+    disk.make_folders(folder)
+    disk.write_beside(path, encode(result, queue))
     return path
 
 

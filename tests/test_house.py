@@ -18,7 +18,7 @@ from source import OURS, SOURCES, TESTS, Function, Source, calling, importing, i
 from sqlqueue import errors
 
 FLOORS = {
-    "errors": 0, "disk": 0, "home": 0, "keys": 0,
+    "errors": 0, "disk": 0, "home": 0, "keys": 0, "visible": 0,
     "home_lock": 0, "holder": 0, "filesystems": 0, "whereabouts": 0,
     "plan": 1, "protocol": 1, "lifecycle": 1,
     "store": 2, "experiments": 2, "unsubmitted": 2,

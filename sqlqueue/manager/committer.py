@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import (
@@ -30,8 +29,8 @@ from sqlalchemy.exc import (
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
+    DatabaseDamaged,
     DatabaseError,
-    DirectoryError,
     DirectoryUnavailable,
     EpochLost,
     NotAuthorised,
@@ -40,10 +39,10 @@ from sqlqueue.errors import (
 )
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
-from sqlqueue.manager import handing_out, keeping_touch, service
+from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, detaching, proving, queue, reading, records, summary
+from sqlqueue.store import condition, copies, detaching, proving, queue, reading, records, summary
 from sqlqueue.store import engine as database
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
@@ -90,6 +89,7 @@ class Committer:
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._epoch = 0
+        self.damage: DatabaseDamaged | None = None
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
         self.book = Notebook(self.outputs, self.claims)
@@ -106,6 +106,9 @@ class Committer:
                 self._epoch = queue.advance_epoch(connection)
                 service.begin(self.book, connection, self._clock())
             copies.settle(self.transaction, self.claims, mine=self._lock.takes_over)
+            with self.transaction() as connection:
+                queue.know_queue(connection, self.home.queue_id())
+            self.home.note_database(self._disk)
             taken = bool(self._lock.taken_from)
             self.outputs.recover_all(self.transaction, self._epoch, anew=taken)
         self._lock.settled()
@@ -117,9 +120,9 @@ class Committer:
 
     def _connect(self) -> None:
         try:
-            self._engine = database.open_writer(self.home)
+            self._engine = database.open_writer(self.home, self._disk)
             self._connection = self._engine.connect()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self._disconnect()
             reason = getattr(error, "orig", None) or error
             raise StorageFailure(
@@ -155,7 +158,23 @@ class Committer:
                     yield self._connection
             except DBAPIError as error:
                 self._disconnect()
+                if condition.is_damage(error.orig):
+                    self._look_for_damage()
                 raise StorageFailure(f"the database failed: {error.orig}") from error
+
+    def _look_for_damage(self) -> None:
+        """Whether the file itself is damaged, or was only read wrongly once."""
+        try:
+            condition.check(self.home, surely=True)
+        except condition.Damaged as error:
+            self._give_up(error)
+        except DatabaseError:
+            log.debug("looking for damage", exc_info=True)
+
+    def _give_up(self, error: DatabaseError) -> NoReturn:
+        """Nothing more is acked; whoever runs the committer ends."""
+        self.damage = DatabaseDamaged(error.message)
+        raise self.damage from None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -166,12 +185,18 @@ class Committer:
             yield connection
 
     def _reopen(self) -> None:
-        """After a failure; while nobody could be heard, no lease may lapse."""
+        """After a failure: what was begun or ended by a commit that failed is not known.
+
+        While nobody could be heard, no lease may lapse.
+        """
         try:
             self._connect()
+        except condition.Damaged as error:
+            self._give_up(error)
         except (DatabaseError, OSError) as error:
             raise StorageFailure(f"the database cannot be opened: {error}") from None
-        self.book.leases.renew_all(self._clock())
+        with self._begun() as connection:
+            service.begin(self.book, connection, self._clock())
         log.warning("The database was opened anew")
 
     # --- work -----------------------------------------------------------------------------
@@ -275,27 +300,18 @@ class Committer:
                 name = type(job.request).__name__
                 raise NotAuthorised(f"only the queue's owner may say {name}")
             return self._audit() if isinstance(job.request, protocol.Audit) else self._repair()
-        except (NotAuthorised, StorageFailure) as error:
+        except (NotAuthorised, DirectoryUnavailable, StorageFailure) as error:
             return protocol.error_reply(error)
 
     def _repair(self) -> Reply:
-        """Brings every CSV back to what the database says, whatever it looks like."""
-        self._restore_folders()
-        return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
+        actions = mending.repair(self.outputs, self.claims, self.transaction)
+        return protocol.RepairedReply(actions=actions)
 
     def _audit(self) -> Reply:
-        """Proves that they agree, while nothing is being written."""
-        with self._begun() as connection:
-            proof = proving.findings(connection, self.home, self._disk, self._lanes)
-            found = list(islice(proof, proving.MOST_FINDINGS + 1))
-        named = found[: proving.MOST_FINDINGS]
-        return protocol.AuditedReply(findings=named, more=len(found) > len(named))
-
-    def _restore_folders(self) -> None:
-        """What cannot be put back is told by the repair of that directory."""
-        with suppress(DirectoryError), self.transaction() as connection:
-            paths = [path for path, _ in records.load(connection).values()]
-            self.claims.restore(connection, paths)
+        """Proves that database and CSVs agree, while nothing is being written."""
+        with self.transaction() as connection:
+            proof = proving.Proof(connection, self.home, self._disk, self._lanes)
+            return proving.answer(proof)
 
 
 def _refusal(error: Exception) -> Reply:

@@ -38,9 +38,7 @@ _STOP: Final = object()
 _ALONE: Final = (protocol.Repair, protocol.Audit, protocol.PrepareDirectories)
 """Messages that need a commit of their own, before what follows them."""
 
-_QUIET: Final = (
-    protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit
-)
+_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit)
 """Messages after which no task can have become available."""
 
 log = logging.getLogger("sqlqueue.manager")
@@ -69,7 +67,7 @@ class Writer:
         self._answered = answered
         lanes = Lanes(limit_seconds)
         self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
-        self._intake = Intake(home, clock=clock)
+        self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -166,6 +164,8 @@ class Writer:
                     self._show(look)
             if _TICK in batch and not self._stopping:
                 self._tick()
+            if self._committer.damage is not None:
+                raise self._committer.damage
         self._refuse_rest()
 
     def _show(self, look: Look) -> None:

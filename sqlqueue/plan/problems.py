@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlqueue.errors import SweepError
+from sqlqueue.visible import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Problems:
     found: dict[str, Place] = field(default_factory=dict)
 
     def add(self, place: Place, text: str) -> None:
-        self.found.setdefault(f"{place}{text}", place)
+        self.found.setdefault(printable(f"{place}{text}"), place)
 
     def finish(self) -> None:
         if self.found:

@@ -76,7 +76,7 @@ def is_copy(home: Home, known: Note) -> bool:
 
 
 def _part(transaction: Transaction, claims: Claims, *, mine: bool) -> None:
-    queue = claims.home.name_queue(claims.disk)
+    queue = claims.home.name_anew(claims.disk)
     with transaction() as connection:
         known = {key: path for key, (path, _) in records.load(connection).items()}
     folders = {key: claims.home.absolute(path) for key, path in known.items()}

@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.disk import Disk
+from sqlqueue.home import OUTPUT_MARKER
+from sqlqueue.plan.rows import line
+from sqlqueue.plan.task import OWN_COLUMNS
 
 NAME: Final = "final_results.csv"
 NEW_NAME: Final = ".final_results.csv.new"
-MARKER: Final = ".sqlqueue.json"
+MARKER: Final = OUTPUT_MARKER
 EMPTY: Final = "0000000000000001"
 """The checksum of no bytes."""
 
@@ -90,7 +93,7 @@ def look_of(status: os.stat_result) -> str:
 
 
 @contextmanager
-def _opened(disk: Disk, path: Path, flags: int) -> Iterator[int]:
+def opened(disk: Disk, path: Path, flags: int) -> Iterator[int]:
     """An ordinary file, or `NotAsRecorded` when the name means something else."""
     try:
         fd = disk.open(path, flags | _SAFE)
@@ -116,7 +119,7 @@ def append(disk: Disk, path: Path, record: Record, data: bytes, rows: int) -> Re
     Opened anew each time: a descriptor kept open would go on writing into a file that an
     editor has long replaced.
     """
-    with _opened(disk, path, os.O_WRONLY | os.O_APPEND) as fd:
+    with opened(disk, path, os.O_WRONLY | os.O_APPEND) as fd:
         if look_of(os.fstat(fd)) != record.look:
             raise NotAsRecorded(f"{path} was changed from outside")
         disk.append(fd, data)
@@ -136,7 +139,7 @@ def append(disk: Disk, path: Path, record: Record, data: bytes, rows: int) -> Re
 
 def cut(disk: Disk, path: Path, length_bytes: int, expected_look: str) -> str:
     """Cuts the file that looks so back to that length, synced; returns how it then looks."""
-    with _opened(disk, path, os.O_WRONLY) as fd:
+    with opened(disk, path, os.O_WRONLY) as fd:
         if look_of(os.fstat(fd)) != expected_look:
             raise NotAsRecorded(f"{path} was changed from outside")
         if os.fstat(fd).st_size > length_bytes:
@@ -148,7 +151,7 @@ def cut(disk: Disk, path: Path, length_bytes: int, expected_look: str) -> str:
 def inspect(disk: Disk, path: Path, record: Record) -> Found:
     """Reads the whole file and says what it is.  Raises `OSError` when it cannot be read."""
     try:
-        with _opened(disk, path, os.O_RDONLY) as fd:
+        with opened(disk, path, os.O_RDONLY) as fd:
             return _classify(fd, record)
     except NotAsRecorded:
         return Found(Kind.FOREIGN if os.path.lexists(path) else Kind.ABSENT)
@@ -233,6 +236,16 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
             waiting, size = [], 0
     if waiting:
         yield b"".join(waiting)
+
+
+def has_own_header(path: Path) -> bool:
+    """Whether an ordinary file is there that begins as a CSV of ours does."""
+    own = line(OWN_COLUMNS)[:-1]
+    try:
+        with opened(Disk(), path, os.O_RDONLY) as fd:
+            return os.pread(fd, len(own), 0) == own
+    except (OSError, NotAsRecorded):
+        return False
 
 
 def look_at(disk: Disk, path: Path) -> str:

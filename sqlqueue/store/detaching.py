@@ -49,16 +49,21 @@ def detach(home: Home, disk: Disk) -> None:
     )
 
 
-def copied(database: Path, copy: Path) -> None:
-    """A whole copy for somebody who only looks; raises `DatabaseError` when there is none."""
+def copy_home(home: Home, view: Home) -> None:
+    """What a look at the database needs, somewhere else; raises `DatabaseError` when that is
+    impossible.  A database that is never whole is copied as it is: whoever looks will say so."""
+    view.identity_file.write_bytes(home.identity_file.read_bytes())
+    at_rest = False
     for _ in range(TRIES):
-        if copy_at_rest(database, copy, Disk()) and _whole(copy):
+        at_rest = copy_at_rest(home.database, view.database, Disk())
+        if at_rest and _whole(view.database):
             return
         time.sleep(PAUSE_SECONDS / TRIES)
-    raise DatabaseError(
-        f"{database}: could not be copied for a look at it; the manager that writes to it does not "
-        "answer: ask on its host"
-    )
+    if not at_rest:
+        raise DatabaseError(
+            f"{home.database}: is being written to by a manager that does not answer here: "
+            "ask on its host"
+        )
 
 
 def copy_at_rest(database: Path, copy: Path, disk: Disk) -> bool:

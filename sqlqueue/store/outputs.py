@@ -26,7 +26,7 @@ from sqlqueue.home import Home
 from sqlqueue.plan.rows import row, widened
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import NotAsRecorded, Record
-from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.lanes import Hung, Lanes
 from sqlqueue.store.recovery import Mender, Transaction
 
 Values = Mapping[str, Any]
@@ -244,8 +244,9 @@ class Outputs:
         look_first = partial(csv_file.look_first, self.disk)
         calls = {key: partial(look_first, self._file(path)) for key, (path, _) in known.items()}
         for key, look in self.lanes.run(calls).items():
-            record = known[key][1]
-            if anew or look != record.look or record.next_checksum is not None:
+            path, record = known[key]
+            changed = look != record.look or record.next_checksum is not None
+            if not self._hangs(key, path, look) and (anew or changed):
                 self.recover(transaction, key)
 
     def _looking(self, file: Path) -> Callable[[], str]:
@@ -275,11 +276,21 @@ class Outputs:
 
     def retry_suspended(self, transaction: Transaction) -> bool:
         """Tries again the suspended directories whose time has come; whether any is back."""
-        back = False
-        for key, suspension in list(self.suspended.items()):
-            if suspension.retry_at <= self._clock() and not self.lanes.stuck(key):
-                back = self.recover(transaction, key) or back
-        return back
+        late = [key for key, each in self.suspended.items() if each.retry_at <= self._clock()]
+        if not (due := [key for key in late if not self.lanes.stuck(key)]):
+            return False
+        with transaction() as connection:
+            known = records.load(connection, due)
+        # Side by side: one after the other, each that hangs would stop everybody for the limit.
+        looks = self.lanes.run({k: self._looking(self._file(p)) for k, (p, _) in known.items()})
+        answering = [key for key in due if not self._hangs(key, known[key][0], looks[key])]
+        return sum(self.recover(transaction, key) for key in answering) > 0
+
+    def _hangs(self, key: int, path: str, look: str | BaseException) -> bool:
+        """Whether a directory did not answer a look; it is suspended then."""
+        if isinstance(look, Hung):
+            self._suspend(key, self._file(path), look)
+        return isinstance(look, Hung)
 
     def trouble(self) -> dict[int, str]:
         """Why each suspended directory is not used; may be read from any thread."""

@@ -123,7 +123,9 @@ class Mender:
             return True
         name = f"{file.parent.name or 'root'}-{hashlib.sha256(tail).hexdigest()[:16]}.tail"
         target = self.home.salvage / name
-        if not target.exists():
+        if target.exists():  # from whoever died before its name was there for good
+            self.disk.fsync_dir(target.parent)
+        else:
             self.disk.write_beside(target, tail, 0o600)
         log.warning("Cut %d bytes off %s; they are kept in %s", len(tail), file, target)
         return True
