@@ -52,7 +52,7 @@ def detach(home: Home, disk: Disk) -> None:
 def copy_home(home: Home, view: Home) -> None:
     """What a look at the database needs, somewhere else; raises `DatabaseError` when that is
     impossible.  A database that is never whole is copied as it is: whoever looks will say so."""
-    view.identity_file.write_bytes(home.identity_file.read_bytes())
+    copy_at_rest(home.identity_file, view.identity_file, Disk())
     at_rest = False
     for _ in range(TRIES):
         at_rest = copy_at_rest(home.database, view.database, Disk())

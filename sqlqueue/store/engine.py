@@ -56,15 +56,17 @@ def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     engine; the first to open the log's index decides for the whole process whether it may be
     written.
     """
-    if not home.database.exists():
-        raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
     if own_writer:
         return _reader(home.database, trace=True)
-    return _private(home) if on_network(home.path) else _plain(home)
+    if on_network(home.path) and home.database.is_file():
+        return _private(home)
+    return _plain(home)
 
 
 def _plain(home: Home) -> Engine:
     condition.glance(home)
+    if not home.database.exists():
+        raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
     return _reader(home.database)
 
 
