@@ -32,6 +32,13 @@ CLONE_NEWUTS = 0x04000000
 ANOTHER = "another-host"
 
 
+class OnlyCalls(FaultyDisk):
+    """Pauses at disk calls and commits, not between two turns."""
+
+    def reach(self, moment: str) -> None:
+        """No call."""
+
+
 @dataclass
 class Paused:
     """`pid`, and what it has told so far in `file`."""
@@ -88,7 +95,7 @@ def _be_the_first(room: Room, plan: Plan, told: Path, elsewhere: bool) -> None:
     try:
         if elsewhere:
             become_another_host(ANOTHER)
-        work(room, plan, told, FaultyDisk if elsewhere else Writing)
+        work(room, plan, told)
         status = 0
     except EpochLost:
         status = LOST
@@ -110,14 +117,7 @@ def become_another_host(name: str) -> None:
     socket.sethostname(name)
 
 
-class Writing(FaultyDisk):
-    """Has calls only: between a commit and its ack nothing is being written."""
-
-    def reach(self, moment: str) -> None:
-        pass
-
-
-def work(room: Room, plan: Plan, told: Path, disk: type[FaultyDisk]) -> None:
+def work(room: Room, plan: Plan, told: Path) -> None:
     """A row, a wider header, a person's file in the way: every kind of writing there is."""
 
     def tell(text: str) -> None:
@@ -125,7 +125,7 @@ def work(room: Room, plan: Plan, told: Path, disk: type[FaultyDisk]) -> None:
             print(text, file=file)
 
     with HomeLock(room.home, "the first") as lock, faulty_commits(plan):
-        desk = Desk(room.home, disk(plan), tell, lock)
+        desk = Desk(room.home, OnlyCalls(plan), tell, lock)
         desk.committer.open()
         plan.begun = True
         submit(desk, 2)

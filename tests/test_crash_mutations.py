@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from crash_proof import Broken, Workshop, deaths, workshop
-from crash_scenarios import ALL, Desk, Scenario
+from crash_scenarios import ALL, Scenario
 from power import POLICIES, NoSyncOfCsv, NoSyncOfNames, NoSyncOfNewFiles
 from sqlalchemy import Connection
 
 from sqlqueue.disk import Disk
-from sqlqueue.manager import taking_in
-from sqlqueue.manager.committer import Committer
+from sqlqueue.manager import committer, taking_in
+from sqlqueue.manager.session import Session
 from sqlqueue.store import csv_file
 from sqlqueue.store.csv_file import look_of
 from sqlqueue.store.recovery import Mender
@@ -105,13 +105,13 @@ def no_idempotence(_shop: Workshop, patch: Patch) -> None:
     patch.setattr(taking_in, "_known", lambda *_: False)
 
 
-class AcksFirst(Committer):
-    """Answers, and commits when it next begins something."""
+class LateCommits(Session):
+    """Commits when it next begins something: whoever is answered before that is deceived."""
 
     pending: Any = None
 
     @contextmanager
-    def _begun(self) -> Iterator[Connection]:
+    def begun(self) -> Iterator[Connection]:
         self._finish()
         assert self._connection is not None
         self.pending = self._connection.begin()
@@ -128,7 +128,7 @@ class AcksFirst(Committer):
 
 
 def ack_before_commit(_shop: Workshop, patch: Patch) -> None:
-    patch.setattr(Desk, "kind", AcksFirst)
+    patch.setattr(committer, "Session", LateCommits)
 
 
 Proof = Callable[[Workshop, Scenario], None]
