@@ -198,7 +198,9 @@ class Machine:
         self.crew.cli.ok("verify")
         assert audit(self.crew.home) == []
         for folder, seeds in self.ledger.linked.items():
-            found = {int(each["seed"]) for each in whole_rows(self.root / folder / "final_results.csv")}
+            found = {
+                int(each["seed"]) for each in whole_rows(self.root / folder / "final_results.csv")
+            }
             assert found >= seeds, f"{folder}: never run: {sorted(seeds - found)}"
         asides = list(self.root.glob("**/*set-aside*"))
         assert asides == [], "ours was taken for a person's"
