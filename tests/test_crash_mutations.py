@@ -6,6 +6,8 @@ Each row of `GUARDS` takes one away, and names the proof that must turn red with
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 from crash_proof import Broken, Workshop, errors, workshop
-from crash_scenarios import ALL, Desk, Scenario
+from crash_scenarios import ALL, Scenario
 from faults import FaultyDisk
 from power import POLICIES
 from sqlalchemy import Connection
@@ -24,9 +26,10 @@ from unsynced import Site, SyncingDisk, site
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import HomeError
-from sqlqueue.manager import taking_in
+from sqlqueue.manager import committer, taking_in
 from sqlqueue.manager.committer import Committer
 from sqlqueue.manager.intake import Intake
+from sqlqueue.manager.session import Session
 from sqlqueue.store import csv_file, recovery
 from sqlqueue.store.csv_file import look_of
 from sqlqueue.store.outputs import Outputs
@@ -112,13 +115,13 @@ def no_idempotence(_shop: Workshop, patch: Patch) -> None:
     patch.setattr(taking_in, "_known", lambda *_: False)
 
 
-class AcksFirst(Committer):
+class AcksFirst(Session):
     """Answers, and commits when it next begins something."""
 
     pending: Any = None
 
     @contextmanager
-    def _begun(self) -> Iterator[Connection]:
+    def begun(self) -> Iterator[Connection]:
         self._finish()
         assert self._connection is not None
         self.pending = self._connection.begin()
@@ -135,7 +138,7 @@ class AcksFirst(Committer):
 
 
 def ack_before_commit(_shop: Workshop, patch: Patch) -> None:
-    patch.setattr(Desk, "kind", AcksFirst)
+    patch.setattr(committer, "Session", AcksFirst)
 
 
 def no_doubt_after_a_failure(_shop: Workshop, patch: Patch) -> None:
@@ -145,17 +148,16 @@ def no_doubt_after_a_failure(_shop: Workshop, patch: Patch) -> None:
 
 
 def a_failed_sync_tried_again(_shop: Workshop, patch: Patch) -> None:
-    """And believed: the second one says that all is well."""
+    """And believed: by then the kernel has dropped what it could not write."""
     real = FaultyDisk.fsync
 
     def fsync(disk: FaultyDisk, fd: int) -> None:
         try:
             real(disk, fd)
         except OSError:
-            disk.plan.heal()  # what the kernel says when it has forgotten the error
-            lost = os.fstat(fd).st_size
-            os.truncate(f"/proc/self/fd/{fd}", lost // 2)  # and the pages with it
-            os.truncate(f"/proc/self/fd/{fd}", lost)
+            size = os.fstat(fd).st_size
+            os.truncate(f"/proc/self/fd/{fd}", size - 1)
+            os.truncate(f"/proc/self/fd/{fd}", size)
 
     patch.setattr(FaultyDisk, "fsync", fsync)
 
@@ -183,8 +185,8 @@ def unsubmitted_removed_before_the_ack(_shop: Workshop, patch: Patch) -> None:
 def intake_removes_first(_shop: Workshop, patch: Patch) -> None:
     real = Intake.jobs
 
-    def jobs(intake: Intake, committer: Committer) -> Any:
-        found = real(intake, committer)
+    def jobs(intake: Intake, asked: Committer) -> Any:
+        found = real(intake, asked)
         intake.settle([(each, protocol.Ack()) for each in found])
         return found
 
@@ -248,14 +250,14 @@ GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
     (no_idempotence, dying, "further results", "stored twice"),
     (ack_before_commit, dying, "further results", "is not in|rows of"),
     (an_error_taken_for_an_ack, failing, "further results", "0 rows of"),
-    (no_doubt_after_a_failure, failing, "further results", ""),
-    (a_failed_sync_tried_again, failing, "further results", ""),
+    (no_doubt_after_a_failure, failing, "further results", "goes on after its last row"),
+    (a_failed_sync_tried_again, failing, "further results", "final_results.csv"),
     (unsubmitted_removed_before_the_ack, dying, "an absent manager", "was kept"),
-    (intake_removes_first, dying, "files left by workers", ""),
+    (intake_removes_first, dying, "files left by workers", "0 rows of 4"),
     (an_outcome_read_before_it_is_whole, dying, "a new home", "is torn"),
-    (setting_aside_replaces, dying, "a CSV replaced", ""),
-    (no_look_before_an_append, dying, "a CSV replaced", ""),
-    (one_directory_not_recovered, dying, "a CSV in_another_order", ""),
+    (setting_aside_replaces, dying, "a CSV replaced", "line 1, is"),
+    (no_look_before_an_append, dying, "a CSV replaced", "line 1, is"),
+    (one_directory_not_recovered, dying, "a CSV in_another_order", "line 2"),
 ]
 
 
@@ -272,8 +274,9 @@ def test_without_this_guard_the_proof_fails(
     monkeypatch.setattr(shop, "real", shop.real)
     monkeypatch.setattr(shop, "settled", set())
     guard(shop, monkeypatch)
-    with pytest.raises(Broken, match=red):
+    with pytest.raises(Broken, match=red) as found:
         proof(shop, SCENARIOS[name])
+    print(f"{guard.__name__}: {proof.__name__}, {name}: {found.value}")
 
 
 SYNCS: dict[str, tuple[Proof, str, str]] = {
@@ -334,3 +337,32 @@ def test_without_this_sync_the_proof_fails(shop: Workshop, monkeypatch: Patch, s
 
 def without(left_out: Site | None) -> Any:
     return lambda platter: SyncingDisk(platter, Counter(), left_out)
+
+
+OTHERS = {
+    "no_epoch": ("test_verbs_takeover.py", "DID NOT RAISE EpochLost"),
+    "no_look_at_the_lock": ("test_takeover_pauses.py", "it acked what it wrote to nowhere"),
+    "no_lease": ("test_verbs.py", "LOST"),
+    "every_reply_twice": ("test_server.py", "AssertionError"),
+}
+"""Guards whose proofs are tests of their own (`mutant.py`), and what they then say."""
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("name", OTHERS)
+def test_without_this_guard_its_tests_fail(name: str) -> None:
+    file, red = OTHERS[name]
+    tests = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "mutant", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-m", "not crash", "--tb=short", str(tests / file)],
+        env=os.environ | {"MUTANT": name, "PYTHONPATH": str(tests)},
+        cwd=tests.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert red in done.stdout
+    failed = [each for each in done.stdout.splitlines() if each.startswith("FAILED")]
+    print(f"{name}: {len(failed)} tests fail, the first: {failed[0]}")

