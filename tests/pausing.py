@@ -32,6 +32,13 @@ CLONE_NEWUTS = 0x04000000
 ANOTHER = "another-host"
 
 
+class OnlyCalls(FaultyDisk):
+    """Pauses at disk calls and commits, not between two turns."""
+
+    def reach(self, moment: str) -> None:
+        """No call."""
+
+
 @dataclass
 class Paused:
     """`pid`, and what it has told so far in `file`."""
@@ -118,7 +125,7 @@ def work(room: Room, plan: Plan, told: Path) -> None:
             print(text, file=file)
 
     with HomeLock(room.home, "the first") as lock, faulty_commits(plan):
-        desk = Desk(room.home, FaultyDisk(plan), tell, lock)
+        desk = Desk(room.home, OnlyCalls(plan), tell, lock)
         desk.committer.open()
         plan.begun = True
         submit(desk, 2)

@@ -196,7 +196,8 @@ def test_a_database_damaged_within_is_named(study: Study, command: str) -> None:
     done = study.cli(command)
     study.home.database.write_bytes(whole)
     assert done.returncode == 2
-    assert f"{study.home.database}: cannot be read as a database" in done.stderr
+    assert f"{study.home.database}: is damaged" in done.stderr
+    assert "sqlqueue recover FILES..." in done.stderr
     assert "fault" not in done.stderr
 
 

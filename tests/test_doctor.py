@@ -146,7 +146,8 @@ DATABASE = [
     Illness("database-unusable", statement("DROP TABLE alembic_version")),
     Illness("database-damaged", a_page_of_noise),
     Illness("database-missing", lambda ward: ward.home.database.unlink(), "warning"),
-    Illness("database-old", statement("UPDATE alembic_version SET version_num = '9'"), "note"),
+    Illness("database-old", statement("UPDATE alembic_version SET version_num = '0000'"), "note"),
+    Illness("database-new", statement("UPDATE alembic_version SET version_num = '9'")),
     Illness("clock-behind-queue", statement("UPDATE tasks SET created_at = 4e9"), "warning"),
 ]
 

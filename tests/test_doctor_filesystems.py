@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_the_command_itself_ends_while_a_filesystem_hangs(theatre: Ward) -> None
 
 class Slow(Disk):
     def fsync(self, fd: int) -> None:
-        time.sleep(0.06)
+        Event().wait(0.06)
         super().fsync(fd)
 
 

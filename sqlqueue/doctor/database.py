@@ -21,26 +21,34 @@ LARGE_LOG_BYTES: Final = 256 << 20
 WASTE_BYTES: Final = 256 << 20
 LATER_SECONDS: Final = 60.0
 OLDER: Final = "is of version"
+NEWER: Final = "was written by a newer"
 
 MISSING = kind(
     "database-missing", WARNING, "the home has no database",
     "there are no tasks in it, or somebody removed them",
-    cure="put a backup in its place, or run `sqlqueue init FILES...` to begin anew",
+    cure="`sqlqueue recover --backup FILE`, or `sqlqueue recover FILES...` (docs/RECOVERY.md)",
 )  # fmt: skip
 UNUSABLE = kind(
     "database-unusable", PROBLEM, "the database cannot be used",
     "no task is handed out and no result stored",
-    cure="move {about} away, keep it, and put a backup in its place; the CSVs still have every row",
+    cure="`sqlqueue recover --backup FILE`, or `sqlqueue recover FILES...` (docs/RECOVERY.md): "
+    "what stands there is kept, and the CSVs still have every row",
 )  # fmt: skip
 OLD = kind(
-    "database-old", NOTE, "the database is of another version than this sqlqueue",
+    "database-old", NOTE, "the database is of an older version than this sqlqueue",
     "`status` and `verify` do not read it before it is brought up to date",
-    cure="`sqlqueue serve` brings an older one up to date; for a newer one install that sqlqueue",
+    cure="`sqlqueue serve` brings it up to date",
+)  # fmt: skip
+NEW = kind(
+    "database-new", PROBLEM, "the database is of a newer version than this sqlqueue",
+    "it cannot tell what is in it, and leaves it alone",
+    cure="install the sqlqueue that wrote it, or a later one",
 )  # fmt: skip
 DAMAGED = kind(
     "database-damaged", PROBLEM, "SQLite finds damage in the database",
     "tasks or results in the damaged pages are gone or wrong",
-    cure="stop the manager, keep a copy of {about}, and put a backup in its place",
+    cure="stop the manager, then `sqlqueue recover --backup FILE`, or `sqlqueue recover FILES...` "
+    "(docs/RECOVERY.md): what stands there is kept",
 )  # fmt: skip
 LARGE_LOG = kind(
     "database-large-log", NOTE, "the write-ahead log is large",
@@ -74,7 +82,8 @@ def check(home: Home) -> tuple[list[Finding], Health | None]:
 
 def _unusable(home: Home, error: DatabaseError) -> Finding:
     found = error.message.removeprefix(f"{home.database}: ").partition("; ")[0]
-    kinds = OLD if re.match(OLDER, found) else UNUSABLE
+    named = {OLDER: OLD, NEWER: NEW}
+    kinds = next((named[each] for each in named if re.match(each, found)), UNUSABLE)
     return kinds.at(home.database, found)
 
 

@@ -10,29 +10,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
     InterfaceError,
     ProgrammingError,
-    SQLAlchemyError,
 )
 
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
     DatabaseDamaged,
-    DatabaseError,
     DirectoryUnavailable,
-    EpochLost,
     NotAuthorised,
     QueueError,
     StorageFailure,
@@ -41,9 +38,9 @@ from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import condition, copies, detaching, queue, reading, records, summary
-from sqlqueue.store import engine as database
+from sqlqueue.store import copies, queue, records, summary
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -86,10 +83,7 @@ class Committer:
         self._lanes = lanes or Lanes()
         self._clock = clock
         self._wall = wall
-        self._engine: Engine | None = None
-        self._connection: Connection | None = None
-        self._epoch = 0
-        self.damage: DatabaseDamaged | None = None
+        self._session = Session(home, self._lock, self._disk, self._take_up)
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
         self.book = Notebook(self.outputs, self.claims)
@@ -99,105 +93,32 @@ class Committer:
     def open(self) -> None:
         """Opens and migrates the database, begins an epoch, recovers every CSV."""
         with self._lock.turn():
-            if self._lock.from_elsewhere:
-                detaching.detach(self.home, self._disk)
-            self._connect()
-            with self._begun() as connection:
-                self._epoch = queue.advance_epoch(connection)
-                service.begin(self.book, connection, self._clock())
+            self._session.open()
             copies.settle(self.transaction, self.claims, mine=self._lock.takes_over)
             with self.transaction() as connection:
                 queue.know_queue(connection, self.home.queue_id())
             self.home.note_database(self._disk)
             taken = bool(self._lock.taken_from)
-            self.outputs.recover_all(self.transaction, self._epoch, anew=taken)
+            self.outputs.recover_all(self.transaction, self._session.epoch, anew=taken)
         self._lock.settled()
 
     def close(self) -> None:
         """Closes the database; nothing is under way any more."""
-        self._disconnect()
+        self._session.close()
         self._lanes.close()
 
-    def _connect(self) -> None:
-        try:
-            self._engine = database.open_writer(self.home, self._disk)
-            self._connection = self._engine.connect()
-        except (SQLAlchemyError, OSError) as error:
-            self._disconnect()
-            reason = getattr(error, "orig", None) or error
-            raise StorageFailure(
-                f"{self.home.database}: cannot be opened: {reason}; is the disk full or gone?"
-            ) from error
+    @property
+    def transaction(self) -> Callable[[], AbstractContextManager[Connection]]:
+        """Begins a transaction: `Session.transaction`."""
+        return self._session.transaction
 
-    def _disconnect(self) -> None:
-        for each in (self._connection, self._engine):
-            try:
-                if isinstance(each, Connection):
-                    each.close()
-                elif each is not None:
-                    each.dispose()
-            except SQLAlchemyError:
-                log.debug("closing the database", exc_info=True)
-        self._connection = self._engine = None
+    @property
+    def damage(self) -> DatabaseDamaged | None:
+        """Why nothing more is acked."""
+        return self._session.damage
 
-    # --- transactions -------------------------------------------------------------------
-
-    @contextmanager
-    def _begun(self) -> Iterator[Connection]:
-        """A transaction that commits at the end; raises `StorageFailure` when it cannot.
-
-        After that the connection is never used again.
-        """
-        with self._lock.turn():
-            self._lock.check()
-            if self._connection is None:
-                self._reopen()
-            assert self._connection is not None
-            try:
-                with self._connection.begin():
-                    yield self._connection
-            except DBAPIError as error:
-                self._disconnect()
-                if condition.is_damage(error.orig):
-                    self._look_for_damage()
-                raise StorageFailure(f"the database failed: {error.orig}") from error
-
-    def _look_for_damage(self) -> None:
-        """Whether the file itself is damaged, or was only read wrongly once."""
-        try:
-            condition.check(self.home, surely=True)
-        except condition.Damaged as error:
-            self._give_up(error)
-        except DatabaseError:
-            log.debug("looking for damage", exc_info=True)
-
-    def _give_up(self, error: DatabaseError) -> NoReturn:
-        """Nothing more is acked; whoever runs the committer ends."""
-        self.damage = DatabaseDamaged(error.message)
-        raise self.damage from None
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """As `_begun`, and only while no newer manager has taken over."""
-        with self._begun() as connection:
-            if reading.epoch(connection) != self._epoch:
-                raise EpochLost
-            yield connection
-
-    def _reopen(self) -> None:
-        """After a failure: what was begun or ended by a commit that failed is not known.
-
-        While nobody could be heard, no lease may lapse.
-        """
-        try:
-            self._connect()
-        except condition.Damaged as error:
-            self._give_up(error)
-        except (DatabaseError, OSError) as error:
-            raise StorageFailure(f"the database cannot be opened: {error}") from None
-        with self._begun() as connection:
-            service.begin(self.book, connection, self._clock())
-        log.warning("The database was opened anew")
+    def _take_up(self, connection: Connection) -> None:
+        service.begin(self.book, connection, self._clock())
 
     # --- work -----------------------------------------------------------------------------
 
@@ -280,17 +201,17 @@ class Committer:
 
     def figures(self) -> dict[str, Any]:
         """What `status` tells of the database, read through the writer's own connection."""
-        with self._begun() as connection:
+        with self._session.begun() as connection:
             return summary.from_database(connection)
 
     def folders(self) -> list[Path]:
         """Every output directory."""
-        with self._begun() as connection:
+        with self._session.begun() as connection:
             return [self.home.absolute(path) for path, _ in records.load(connection).values()]
 
     def all_done(self) -> bool:
         """Whether every task is finished, and there is one."""
-        with self._begun() as connection:
+        with self._session.begun() as connection:
             return handing_out.done(connection)
 
     def _repair(self, role: Role) -> Reply:

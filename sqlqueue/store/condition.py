@@ -78,7 +78,7 @@ def refuse(home: Home) -> int:
     """
     path = home.database
     if size := _size(path, home):
-        _check_head(path, size)
+        _check_head(path)
         version(path)
         _check_owner(home)
     return size
@@ -101,7 +101,7 @@ def check_file(path: Path, *, surely: bool = False) -> None:
         raise DatabaseError(
             f"{path}: {'is empty' if path.is_file() else _kind(path)}; name a backup"
         )
-    _check_head(path, size)
+    _check_head(path)
     version(path)
     check_pages(path, surely=surely)
 
@@ -150,7 +150,7 @@ def _refuse_missing(path: Path, home: Home) -> None:
         raise DatabaseError(f"{path}: is missing, although this queue had one{left}; {WAY_OUT}")
 
 
-def _check_head(path: Path, size: int) -> None:
+def _check_head(path: Path) -> None:
     """Refuses what is not an SQLite database, and one whose end is missing.
 
     Its head says how many pages there are; with a journal beside it, that is for SQLite to judge.
@@ -168,6 +168,7 @@ def _check_head(path: Path, size: int) -> None:
         return
     page_bytes = int.from_bytes(head[16:18], "big")
     expected = int.from_bytes(head[28:32], "big") * (65536 if page_bytes == 1 else page_bytes)
+    size = path.stat().st_size  # last: a manager that began or ended meanwhile made it longer
     if size < max(expected, 100):
         raise DatabaseError(f"{path}: is cut short: {size} bytes of {expected}; {WAY_OUT}")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 
@@ -28,25 +28,15 @@ from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import NotAsRecorded, Record
 from sqlqueue.store.lanes import Hung, Lanes
 from sqlqueue.store.recovery import Mender, Transaction
+from sqlqueue.store.suspension import Suspension, suspension
 
 Values = Mapping[str, Any]
-
-LONGEST_PAUSE_SECONDS: Final = 30.0
 
 log = logging.getLogger("sqlqueue.manager")
 
 
 class Redo(Exception):
     """Nothing was delivered: directories need mending first, then the batch is done again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """Why a directory is not used for now, and when it is tried again (monotonic clock)."""
-
-    reason: str
-    retry_at: float
-    pause_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +287,10 @@ class Outputs:
         return {key: each.reason for key, each in list(self.suspended.items())}
 
     def _suspend(self, key: int, file: Path, error: BaseException) -> None:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         before = self.suspended.get(key)
-        pause = min(LONGEST_PAUSE_SECONDS, before.pause_seconds * 2 if before else 1.0)
-        self.suspended[key] = Suspension(reason, self._clock() + pause, pause)
-        if before is None or before.reason != reason:
-            log.warning("Cannot write %s: %s; it is tried again by itself", file, reason)
+        now = self.suspended[key] = suspension(error, before, self._clock())
+        if before is None or before.reason != now.reason:
+            log.warning("Cannot write %s: %s; it is tried again by itself", file, now.reason)
 
     def _file(self, path: str) -> Path:
         return self.home.absolute(path) / csv_file.NAME
