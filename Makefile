@@ -3,12 +3,13 @@
 #   ARGS="-k lease"     further arguments for pytest or for the benchmarks
 
 JOBS ?= 2
+SOAK_TASKS ?= 50000
 ARGS ?=
 BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all crash bench lint format clean distclean
+.PHONY: help setup demo test test-all crash soak bench lint format clean distclean
 
 help: ## Show this list
 	@echo "sqlqueue: make TARGET, where TARGET is one of"
@@ -28,7 +29,10 @@ test-all: lint ## Lint, type check and every test, the long ones too
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 crash: setup ## Only the campaigns that kill real processes
-	$(BIN)/pytest -m crash $(ARGS)
+	$(BIN)/pytest -n $(JOBS) -m crash $(ARGS)
+
+soak: setup ## Many tasks for a long time, killed and restarted; SOAK_TASKS=50000
+	SOAK_TASKS=$(SOAK_TASKS) $(BIN)/pytest -s tests/campaign/test_soak.py $(ARGS)
 
 bench: setup ## Measure throughput and start-up, side by side with the naive ways
 	$(BIN)/python -m benchmarks $(ARGS)

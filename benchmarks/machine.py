@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from sqlqueue.store.engine import filesystem
+from sqlqueue.filesystems import filesystem
 
 PACKAGES = ("sqlqueue", "sqlalchemy", "msgspec", "uvloop", "pandas")
 

@@ -2,27 +2,25 @@
 
 Promises: `--help`, and `status` with a manager that answers, import neither torch nor
 pandas nor sqlalchemy nor rich; `--home` and `--verbose` may stand before or after the
-command; exit statuses are those of `shell.py`.  What is not here: the options
-(`options.py`), and what the commands do.
+command; exit statuses are those of `shell.py`.  What is not here: the commands that look
+after a queue (`upkeep.py`), the options (`options.py`), and what the commands do.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 
-from sqlqueue import options, shell
+from sqlqueue import options, shell, upkeep
+from sqlqueue.command_line import INFO, NOTHING, WARNING, Shared, print_lines, queue_of
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from sqlqueue.frugal import command_of
-from sqlqueue.home import Home, find
+from sqlqueue.home import Home
 
 HELP_COLUMNS: Final = 100
-DEBUG, INFO, WARNING, NOTHING = 10, 20, 30, 100
-"""As `logging` numbers them: importing it takes long."""
 
 app = typer.Typer(
     name="sqlqueue",
@@ -34,14 +32,6 @@ app = typer.Typer(
         "max_content_width": HELP_COLUMNS,
     },
 )
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What stood before the command."""
-
-    home: Path | None = None
-    verbose: bool = False
 
 
 @app.callback()
@@ -58,21 +48,6 @@ def group(
     context.obj = Shared(home, verbose)
 
 
-def _queue(context: typer.Context, home: Path | None, verbose: bool, level: int) -> Home:
-    """The home that is meant; logs from `level` on, everything with `--verbose`."""
-    shared: Shared = context.obj
-    level = DEBUG if verbose or shared.verbose else level
-    if level < NOTHING:
-        from sqlqueue.logs import to_stderr
-
-        to_stderr(level)
-    return find(home or shared.home)
-
-
-def _print(lines: list[str]) -> None:
-    print("\n".join(lines), flush=True)
-
-
 @app.command(short_help="Add what sweep files want and the queue does not have yet.")
 def init(
     context: typer.Context,
@@ -86,7 +61,7 @@ def init(
 
     Idempotent: a second run adds nothing.
     """
-    queue = _queue(context, home, verbose, WARNING)
+    queue = queue_of(context, home, verbose, WARNING)
     if dry_run:
         _survey(queue, files)
     else:
@@ -100,7 +75,7 @@ def _survey(queue: Home, files: list[Path]) -> None:
     from sqlqueue.report_init import survey_lines
     from sqlqueue.tables import page_of
 
-    _print(survey_lines(survey(queue, files, shown), queue.root, page_of(sys.stdout)))
+    print_lines(survey_lines(survey(queue, files, shown), queue.root, page_of(sys.stdout)))
 
 
 def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
@@ -111,7 +86,7 @@ def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
     from sqlqueue.tables import page_of
 
     added = initialise(queue, files, shell.notice, shown, set_aside)
-    _print(added_lines(added, page_of(sys.stdout)))
+    print_lines(added_lines(added, page_of(sys.stdout)))
     return set(added.phases)
 
 
@@ -121,15 +96,16 @@ def serve(
     host: options.Host = None,
     port: options.Port = None,
     until_done: options.UntilDone = False,
+    take_over: options.TakeOver = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Run the manager: it hands out tasks, stores results and writes the CSVs."""
-    queue = _queue(context, home, verbose, INFO)
+    queue = queue_of(context, home, verbose, INFO)
     queue.queue_id()
     from sqlqueue.manager import server
 
-    return server.serve(queue, host=host, port=port, until_done=until_done)
+    return server.serve(queue, host=host, port=port, until_done=until_done, take_over=take_over)
 
 
 @app.command(short_help="Run a worker.")
@@ -148,7 +124,7 @@ def work(
 
     Waits for a manager that is not there yet; exits 0 when all is finished.
     """
-    queue = _queue(context, home, verbose, INFO)
+    queue = queue_of(context, home, verbose, INFO)
     from sqlqueue import working
 
     wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu)
@@ -168,7 +144,7 @@ def run(
     Takes all GPUs, else the CPU, and the manager that is there, if one is.  Exits 1 if a
     task failed.
     """
-    queue = _queue(context, home, verbose, WARNING)
+    queue = queue_of(context, home, verbose, WARNING)
     phases = _add(queue, files, set_aside)
     from sqlqueue.together import together
 
@@ -185,7 +161,7 @@ def status(
     verbose: options.Verbose = False,
 ) -> int:
     """Show progress, workers, failures and what is left.  Read-only, always."""
-    queue = _queue(context, home, verbose, NOTHING)
+    queue = queue_of(context, home, verbose, NOTHING)
     from sqlqueue import watching
 
     if watch:
@@ -201,7 +177,7 @@ def verify(
     verbose: options.Verbose = False,
 ) -> int:
     """Prove that the database and every CSV agree, row by row.  Exits 1 if they do not."""
-    queue = _queue(context, home, verbose, WARNING)
+    queue = queue_of(context, home, verbose, WARNING)
     from sqlqueue import checking
 
     if repair:
@@ -209,26 +185,7 @@ def verify(
     return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
 
 
-@app.command(short_help="Print the token for workers elsewhere.")
-def token(
-    context: typer.Context,
-    rotate: options.Rotate = False,
-    home: options.HomeDir = None,
-    verbose: options.Verbose = False,
-) -> int:
-    """Print the token that workers elsewhere need in SQLQUEUE_TOKEN."""
-    queue = _queue(context, home, verbose, WARNING)
-    queue.queue_id()
-    from sqlqueue import keys
-
-    if rotate:
-        from sqlqueue.home_lock import HomeLock
-
-        with HomeLock(queue, "sqlqueue token --rotate"):
-            keys.rotate(queue)
-    keys.create(queue)
-    print(keys.worker_token(queue))
-    return EXIT_DONE
+app.add_typer(upkeep.app)
 
 
 def typed() -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
+from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerRunning, ManagerUnreachable
 from sqlqueue.home import Home
 from sqlqueue.protocol import (
@@ -69,6 +70,17 @@ def _figures_read(home: Home) -> dict[str, Any]:
     return offline_status(home)
 
 
+def ask_running(home: Home, request: Request) -> Reply | None:
+    """What the manager answers, however long it takes; None when none is there."""
+    if home.manager() is None:
+        return None
+    with Client(home, timeout_seconds=CHANGE_SECONDS) as client:
+        try:
+            return client.request(request)
+        except ManagerUnreachable:
+            return None
+
+
 def recall(ask: Ask, name: str) -> ExperimentMemory | None:
     """What the home remembers of an experiment; None when it never saw it."""
     reply = ask(DescribeExperiments(names=[name]))
@@ -96,25 +108,25 @@ def _recalled(home: Home, name: str) -> ExperimentMemory | None:
 
 
 @contextmanager
-def owner(home: Home, notice: Notice) -> Iterator[Ask]:
+def owner(home: Home, notice: Notice, disk: Disk | None = None) -> Iterator[Ask]:
     """Asks the manager; with none, does what is asked itself, under the home's lock.
 
     Waits for another command that holds the lock and says so; raises `ManagerRunning`
     when that takes longer than `PATIENCE_SECONDS`.
     """
     with ExitStack() as stack:
-        yield _reach(home, stack, notice)
+        yield _reach(home, stack, notice, disk)
 
 
-def _reach(home: Home, stack: ExitStack, notice: Notice) -> Ask:
+def _reach(home: Home, stack: ExitStack, notice: Notice, disk: Disk | None) -> Ask:
     for _ in _patiently(notice):
         if manager_answers(home):
             return stack.enter_context(Client(home, timeout_seconds=CHANGE_SECONDS)).request
         try:
-            return _alone(home, stack)
+            return _alone(home, stack, disk)
         except ManagerRunning:
             continue
-    return _alone(home, stack)
+    return _alone(home, stack, disk)
 
 
 def _patiently(notice: Notice) -> Iterator[None]:
@@ -127,7 +139,7 @@ def _patiently(notice: Notice) -> Iterator[None]:
         yield
 
 
-def _alone(home: Home, stack: ExitStack) -> Ask:
+def _alone(home: Home, stack: ExitStack, disk: Disk | None) -> Ask:
     from sqlqueue.manager.local import open_local
 
-    return stack.enter_context(open_local(home)).request
+    return stack.enter_context(open_local(home, disk)).request

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -45,8 +47,8 @@ class Disk:
     def set_aside(self, source: Path, target: Path) -> None:
         """Renames without ever replacing: raises `FileExistsError` if `target` is there.
 
-        A hard link, then an unlink: a crash between the two leaves the bytes under both
-        names.  Where the filesystem has no hard links, a rename after a look.
+        A hard link, made durable, then an unlink: a crash between the two leaves the bytes
+        under both names.  Where the filesystem has no hard links, a rename after a look.
         """
         try:
             os.link(source, target, follow_symlinks=False)
@@ -57,10 +59,18 @@ class Disk:
                 raise FileExistsError(f"{target} exists") from None
             os.replace(source, target)
             return
+        self.fsync_dir(target.parent)
         os.unlink(source)
 
     def unlink(self, path: Path) -> None:
         os.unlink(path)
+
+    def make_folder(self, path: Path, mode: int = 0o777) -> None:
+        path.mkdir(mode)
+
+    def remove_tree(self, path: Path) -> None:
+        """Removes a folder and what is in it."""
+        shutil.rmtree(path)
 
     def stat(self, path: Path) -> os.stat_result:
         """Of the name itself, not of what a symbolic link points to."""
@@ -76,12 +86,42 @@ class Disk:
         """
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, mode)
+            self.unlink(temporary)
+        try:
+            self.write(temporary, data, mode)
+            self.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):  # it is room that a full disk has not got
+                self.unlink(temporary)
+            raise
+        self.fsync_dir(path.parent)
+
+    def write(self, path: Path, data: bytes, mode: int = 0o666) -> None:
+        """Makes a file that is not there yet and syncs its content; not its name."""
+        fd = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, mode)
         try:
             self.append(fd, data)
             self.fsync(fd)
         finally:
             os.close(fd)
-        self.replace(temporary, path)
-        self.fsync_dir(path.parent)
+
+    def make_folders(self, path: Path, mode: int = 0o777, below: Path | None = None) -> None:
+        """Makes the folder and what leads to it, each durable in the one above.
+
+        Up to `below`, where the path leads through it, also those that are there are made
+        durable: whoever made them may have died before that.
+        """
+        for each in reversed(list(_leading_to(path, below))):
+            with contextlib.suppress(FileExistsError):
+                self.make_folder(each, mode)
+            self.fsync_dir(each.parent)
+
+
+def _leading_to(path: Path, below: Path | None) -> Iterator[Path]:
+    """The folders to make or to make durable, the last first."""
+    yield path
+    inside = below is not None and path.is_relative_to(below)
+    for each in path.parents:
+        if each == below or (not inside and each.is_dir()):
+            return
+        yield each

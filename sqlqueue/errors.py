@@ -134,6 +134,12 @@ class StorageFailure(Retryable):
     code = "storage_failure"
 
 
+class DatabaseDamaged(StorageFailure):
+    """queue.db is damaged: this manager cannot go on; what was not acked is kept by workers."""
+
+    code = "database_damaged"
+
+
 class ManagerStopping(Retryable):
     """The manager is stopping; nothing was stored."""
 

@@ -18,11 +18,14 @@ from typing import Any
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import HomeError
+from sqlqueue.whereabouts import speaks_of
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
 TOKEN = "SQLQUEUE_TOKEN"
 """Holds the token of a worker elsewhere; no process that a worker starts gets it."""
+OUTPUT_MARKER = ".sqlqueue.json"
+"""In every output directory: says which queue's it is, and that the directory is there."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,19 @@ class Home:
         return self.path / "queue.db"
 
     @property
+    def recovered(self) -> Path:
+        """A database rebuilt by `recover`, complete, about to take the place of the other."""
+        return self.path / "queue.db.recovered"
+
+    @property
     def lock(self) -> Path:
         """Held (flock) by the one process that may write: a manager, or a lone command."""
         return self.path / "manager.lock"
+
+    @property
+    def turn(self) -> Path:
+        """Held (flock) for as long as something is being written: see `home_lock.py`."""
+        return self.path / "manager.turn"
 
     @property
     def manager_file(self) -> Path:
@@ -91,25 +104,64 @@ class Home:
     def exists(self) -> bool:
         return self.identity_file.exists()
 
-    def create(self, disk: Disk | None = None) -> str:
-        """Makes the home if it is not there; returns the queue's id.  Idempotent."""
+    def create(self, disk: Disk | None = None, queue: str | None = None) -> str:
+        """Makes the home if it is not there; returns the queue's id.  Idempotent.
+
+        `queue`: the id that it gets if it has none yet, instead of a fresh one.
+        """
         disk = disk or Disk()
+        for folder in (self.path, self.logs, self.attempts, self.checkpoints, self.salvage,
+                       self.unsubmitted, self.workers):  # fmt: skip
+            self._make(folder, disk)
+        self._close_to_others()
+        disk.fsync_dir(self.root)
+        if not self.identity_file.exists():
+            self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
+        return self.queue_id()
+
+    def _identity(self) -> dict[str, Any]:
+        found = json.loads(self.identity_file.read_text())
+        return found if isinstance(found, dict) else {}
+
+    def _identify(self, identity: dict[str, Any], disk: Disk) -> None:
+        data = (json.dumps(identity) + "\n").encode()
+        disk.write_beside(self.identity_file, data, 0o600)
+
+    def note_database(self, disk: Disk) -> None:
+        """From now on a database that is missing, or empty, was lost."""
+        if not self.had_database():
+            self._identify({**self._identity(), "database": True}, disk)
+
+    def had_database(self) -> bool:
+        """Whether a database was ever there; unknown, and False, without `queue.json`."""
         try:
-            self.path.mkdir(mode=0o700, parents=False, exist_ok=True)
+            return bool(self._identity().get("database"))
+        except (OSError, ValueError):
+            return False
+
+    def name_anew(self, disk: Disk) -> str:
+        """Gives a copy an id that no other queue has; returns it.
+
+        It remembers the id that came with it, also when it is named once more.
+        """
+        changes = {"queue": uuid.uuid4().hex, "copy_of": self.former_id() or self.queue_id()}
+        self._identify({**self._identity(), **changes}, disk)
+        return self.queue_id()
+
+    def former_id(self) -> str | None:
+        """The id of the queue that this one was copied from, if it was."""
+        found = self._identity().get("copy_of")
+        return str(found) if found is not None else None
+
+    def _make(self, folder: Path, disk: Disk) -> None:
+        try:
+            if not folder.is_dir():
+                disk.make_folder(folder, 0o700)
         except FileNotFoundError:
             raise HomeError(f"{self.root}: no such folder to put the home in") from None
         except FileExistsError:
-            raise HomeError(f"{self.path}: is a file; name a folder with --home") from None
-        self._close_to_others()
-        for folder in (self.logs, self.attempts, self.checkpoints, self.salvage,
-                       self.unsubmitted, self.workers):  # fmt: skip
-            folder.mkdir(mode=0o700, exist_ok=True)
-        disk.fsync_dir(self.root)
-        if not self.identity_file.exists():
-            identity = {"format": 1, "queue": uuid.uuid4().hex}
-            data = (json.dumps(identity) + "\n").encode()
-            disk.write_beside(self.identity_file, data, 0o600)
-        return self.queue_id()
+            if not folder.is_dir():  # else somebody else was faster
+                raise HomeError(f"{folder}: is a file; name a folder with --home") from None
 
     def _close_to_others(self) -> None:
         """A folder that becomes a home is made private; an owner may let others look at theirs.
@@ -145,10 +197,18 @@ class Home:
             raise HomeError(f"{self.identity_file}: unreadable: {error}") from None
 
     def manager(self) -> dict[str, Any] | None:
-        """What the running manager wrote of itself, or None when there is none."""
+        """What the running manager wrote of itself, or None when there is none.
+
+        A home that was copied has a file that speaks of the original's manager: that is none.
+        """
+        found = self.manager_said()
+        return found if found is not None and speaks_of(found, self.path) else None
+
+    def manager_said(self) -> dict[str, Any] | None:
+        """What stands in `manager.json`, of whichever home it speaks."""
         try:
             found = json.loads(self.manager_file.read_text())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 

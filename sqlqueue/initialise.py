@@ -19,7 +19,15 @@ from typing import Any, Final
 from sqlqueue import keys
 from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
-from sqlqueue.errors import HomeError, Interrupted, MessageTooLarge, QueueError, SweepError
+from sqlqueue.disk import Disk
+from sqlqueue.errors import (
+    DatabaseError,
+    HomeError,
+    Interrupted,
+    MessageTooLarge,
+    QueueError,
+    SweepError,
+)
 from sqlqueue.figures import plural, thousands
 from sqlqueue.home import NAME, Home
 from sqlqueue.interrupts import deferred
@@ -44,8 +52,10 @@ HOME_FOLDERS: Final = frozenset(
     ("logs", "attempts", "checkpoints", "salvage", "unsubmitted", "workers")
 )
 """All that is in a home whose making was interrupted."""
+HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queue.db.recovered"))
+"""Where one of these is, a home was, whatever became of its `queue.json`."""
 BATCH_TASKS: Final = 1000
-NAMED: Final = 5
+MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
 
 Advance = Callable[[int], None]
@@ -84,13 +94,18 @@ def summed(left: PhaseCounts, right: PhaseCounts) -> PhaseCounts:
 
 
 def initialise(
-    home: Home, files: Sequence[Path], notice: Notice, progress: Progress, set_aside: bool = False
+    home: Home,
+    files: Sequence[Path],
+    notice: Notice,
+    progress: Progress,
+    set_aside: bool = False,
+    disk: Disk | None = None,
 ) -> Added:
     """Adds what the files want and the queue does not have yet."""
     texts = checked(home, files)
-    home.create()
-    keys.create(home)
-    with owner(home, notice) as ask:
+    home.create(disk)
+    keys.create(home, disk)
+    with owner(home, notice, disk) as ask:
         declarations = Declarations(home.root, lambda name: recall(ask, name))
         sweep = load(texts, declarations)
         _name_outside(sweep.output_dirs(), home.root, notice)
@@ -98,8 +113,16 @@ def initialise(
 
 
 def checked(home: Home, files: Sequence[Path]) -> list[Text]:
-    """The files' text; raises one `SweepError` with everything that is wrong in any of them."""
+    """The files' text, for a queue whose database is there, or was never."""
     refuse_foreign(home)
+    texts = read_checked(files, home)
+    if not home.database.exists():
+        _refuse_lost(home, load(texts, Declarations(home.root, recall_nothing)))
+    return texts
+
+
+def read_checked(files: Sequence[Path], home: Home) -> list[Text]:
+    """The files' text; raises one `SweepError` with everything that is wrong in any of them."""
     texts, troubles = read_files(files)
     try:
         load(texts, Declarations(home.root, recall_nothing))
@@ -129,9 +152,29 @@ def _within(base: str, path: str) -> bool:
 
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    shown = ", ".join(printable(each) for each in names[:NAMED])
-    rest = len(names) - NAMED
+    shown = ", ".join(printable(each) for each in names[:MOST_NAMED])
+    rest = len(names) - MOST_NAMED
     return shown + (f" and {thousands(rest)} more" if rest > 0 else "")
+
+
+def _refuse_lost(home: Home, sweep: Sweep) -> None:
+    """Where results are left of a queue whose database is gone, none is begun anew."""
+    from sqlqueue.store import condition, directories
+
+    condition.refuse(home)
+    own = home.queue_id() if home.exists() else None
+    if left := directories.with_results(home, sweep.output_dirs(), own):
+        raise DatabaseError(
+            f"{home.database}: is missing, although results of this queue are in "
+            f"{', '.join(left[:MOST_NAMED])}; `sqlqueue recover FILES...` makes it again from "
+            "the same sweep files and takes those results in. If their queue lives elsewhere, "
+            "name its home with --home; to begin anew, move those folders away"
+        )
+
+
+def was_home(home: Home) -> bool:
+    """Whether the folder is a queue's that has lost its `queue.json`."""
+    return home.path.is_dir() and any((home.path / each).exists() for each in HOME_FILES)
 
 
 def refuse_foreign(home: Home) -> None:
@@ -140,6 +183,11 @@ def refuse_foreign(home: Home) -> None:
         return
     if not home.path.is_dir():
         raise HomeError(f"{home.path}: is a file; name a folder with --home")
+    if was_home(home):
+        raise HomeError(
+            f"{home.identity_file}: is missing, although a queue was here; "
+            "`sqlqueue recover FILES...` makes it again"
+        )
     for each in sorted(home.path.iterdir()):
         if each.name not in HOME_FOLDERS and not each.name.startswith("."):
             raise HomeError(

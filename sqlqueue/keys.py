@@ -127,20 +127,11 @@ def _create(path: Path, make: Callable[[], bytes], disk: Disk) -> None:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        _write(temporary, make(), disk)
+        disk.write(temporary, make(), 0o600)
         disk.set_aside(temporary, path)
     except FileExistsError:
         disk.unlink(temporary)
     disk.fsync_dir(path.parent)
-
-
-def _write(path: Path, data: bytes, disk: Disk) -> None:
-    fd = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-    try:
-        disk.append(fd, data)
-        disk.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _read(path: Path) -> str:

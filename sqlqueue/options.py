@@ -75,6 +75,25 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILES...", help="Sweep files (YAML).", show_default=False, parser=Path),
 ]
+SomeFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[FILES...]",
+        help="Sweep files (YAML); not needed where a database or a backup is there.",
+        show_default=False,
+        parser=Path,
+    ),
+]
+BackupFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="Where to put it.", show_default=False, parser=Path),
+]
+Force = Annotated[bool, _flag("--force", "Replace a file that is there.")]
+Backup = Annotated[
+    Path | None,
+    _value("--backup", "FILE", "Begin with this backup.", "the database that is there", Path),
+]
+DryRecovery = Annotated[bool, _flag("--dry-run", "Show what would be taken in; write nothing.")]
 SetAside = Annotated[
     bool,
     _flag("--set-aside", "Move a final_results.csv that sqlqueue did not write aside, and go on."),
@@ -96,6 +115,10 @@ Port = Annotated[
     ),
 ]
 UntilDone = Annotated[bool, _flag("--until-done", "Exit 0 when every task is finished.")]
+TakeOver = Annotated[
+    bool,
+    _flag("--take-over", "Take the queue from a manager that hangs or whose host is gone."),
+]
 
 Gpu = Annotated[
     list[str] | None,
@@ -127,6 +150,7 @@ Manager = Annotated[
 ]
 
 AsJson = Annotated[bool, _flag("--json", "As JSON, as docs/STATUS.md describes.")]
+DoctorJson = Annotated[bool, _flag("--json", "As JSON, as docs/DOCTOR.md describes.")]
 Watch = Annotated[bool, _flag("--watch", "Again and again, until Ctrl-C.", "-w")]
 Interval = Annotated[
     float,

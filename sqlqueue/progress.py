@@ -14,19 +14,19 @@ from typing import Final
 from sqlqueue.tables import redrawable
 
 LONG: Final = 3000
-"""Cells from which on adding them takes long enough to be shown."""
+"""Cells from which on adding them takes long enough to be shown; so do as many KiB."""
 
 
 @contextmanager
-def shown(total: int) -> Iterator[Callable[[int], None]]:
-    """Yields `advance(cells)`."""
+def shown(total: int, what: str = "Adding cells") -> Iterator[Callable[[int], None]]:
+    """Yields `advance(how many more)`."""
     if total < LONG or not redrawable(sys.stderr):
-        yield lambda _cells: None
+        yield lambda _more: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = ("Adding cells", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=total)
-        yield lambda cells: progress.advance(bar, cells)
+        yield lambda more: progress.advance(bar, more)

@@ -85,10 +85,11 @@ def _fields(data: bytes) -> dict[str, Any]:
 
 def write(folder: Path, result: SubmitResult, queue: str, disk: Disk | None = None) -> Path:
     """Writes the result durably into `folder`, which is made if need be; raises `OSError`."""
-    path = folder / file_name(result)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    (disk or Disk()).write_beside(path, encode(result, queue), 0o600)
+    path, disk = folder / file_name(result), disk or Disk()
+    if not folder.parent.is_dir():
+        disk.make_folders(folder.parent)
+    disk.make_folders(folder, 0o700)
+    disk.write_beside(path, encode(result, queue), 0o600)
     return path
 
 

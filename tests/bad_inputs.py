@@ -113,6 +113,11 @@ class Line(NamedTuple):
 
 VALUES: dict[str, list[tuple[str, str]]] = {
     "--home": [("trial.py", "--home"), ("full", "--home")],
+    "--backup": [
+        ("none.db", "none.db: cannot be read"),
+        ("full", "name a backup"),
+        ("good.yaml", "is not an SQLite database"),
+    ],
     "--host": [("no.such.host.invalid", "--host"), ("300.1.1.1", "--host")],
     "--port": [("x", "from 0 to 65535"), ("-1", "from 0 to 65535"), ("65536", "from 0 to 65535")],
     "--gpu": [("x", "`all`"), ("-1", "`all`"), ("", "`all`")],
@@ -125,7 +130,8 @@ VALUES: dict[str, list[tuple[str, str]]] = {
 IDLE = "idle/.sqlqueue"
 """A queue without a manager."""
 
-NEEDS = {"init": ["good.yaml"], "run": ["good.yaml"], "serve": ["--home", IDLE]}
+NEEDS = {"init": ["good.yaml"], "run": ["good.yaml"], "serve": ["--home", IDLE],
+         "backup": ["copy.db"], "recover": ["idle/none.yaml", "--home", IDLE]}  # fmt: skip
 """What a command must have besides what is wrong."""
 
 LINES = [
@@ -133,6 +139,12 @@ LINES = [
     Line(["--hoem", "x", "status"], "--hoem", "--home"),
     Line(["init"], "FILES...", "init --help"),
     Line(["run"], "FILES...", "run --help"),
+    Line(["backup"], "FILE", "backup --help"),
+    Line(["backup", "good.yaml"], "good.yaml: is there already", "--force"),
+    Line(["backup", "full"], "full: is a folder", "name a file"),
+    Line(["backup", "none/copy.db"], "there is no folder", "name a file"),
+    Line(["recover", "none.yaml"], "none.yaml: no such file", "relative to"),
+    Line(["recover", "--home", "never/.sqlqueue"], "queue.db: missing", "name the sweep files"),
     Line(["init", "none.yaml"], "none.yaml: no such file", "relative to"),
     Line(["run", "none.yaml"], "none.yaml: no such file", "relative to"),
     Line(["init", "x*.yaml"], "x*.yaml", "no file matches"),
@@ -192,6 +204,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "add_tasks": {"tasks": [CELL],
                   "experiments": [{"name": "trial:measure", "parameters": [PARAMETER]}]},
     "repair": {},
+    "audit": {},
 }  # fmt: skip
 """A message of each type that decodes, with each nested object once."""
 

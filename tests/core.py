@@ -42,6 +42,13 @@ class Core:
         self.desk = Desk(self.room.home)
         self.desk.committer.open()
 
+    @property
+    def now(self) -> float:
+        return self.desk.clock.now
+
+    def figures(self) -> dict[str, Any]:
+        return self.desk.committer.figures()
+
     def ask(self, request: Request) -> Any:
         (reply,) = self.desk.say(request)
         return reply

@@ -1,28 +1,56 @@
 """The proof: whatever becomes of a scenario at its N-th call, no result is lost, doubled or torn.
 
-`dies`, `dies_again`, `fails` each run one scenario with one fault and then demand what the
-promise says; `Broken` names what does not hold.  What is not here: faults, scenarios, tests.
+`dies` kills a real process at one call, `fails` lets one call fail.  `film` runs a scenario once
+and keeps a copy of the disk at each moment at which it could die (`test_crash.py` shows that a
+copy is what a death leaves); from these come the loss of power, and deaths in the recovery.
+All then demand what the promise says; `Broken` names what does not hold.  What is not here:
+faults, scenarios, tests.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from crash_scenarios import Room, Scenario, opened, promised, rows_of, signature
-from faults import DEATHS, HALVES, Ended, FaultyDisk, Plan, Tell, faulty_commits, in_a_child
-from power import NotingDisk, Platter
+from crash_scenarios import ALL_ADDED, KEPT, Room, Scenario, opened, promised, rows_of, signature
+from faults import (
+    DEATHS,
+    HALVES,
+    MOMENTS,
+    Ended,
+    FaultyDisk,
+    Plan,
+    Tell,
+    faulty_commits,
+    in_a_child,
+)
+from power import (
+    OWN,
+    POLICIES,
+    Image,
+    NotingDisk,
+    Platter,
+    Tree,
+    after_power_loss,
+    image_of,
+    inodes_of,
+    make,
+)
+from sqlalchemy import Engine
 from tally import count
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import StorageFailure
+from sqlqueue.errors import DirectoryError, StorageFailure
 from sqlqueue.home import Home
+from sqlqueue.store import engine
 from sqlqueue.store.audit import verify
 from sqlqueue.store.csv_file import look_at
 
@@ -38,6 +66,7 @@ CONTENT: Final = (
 )
 """What of the database matters to a recovery."""
 
+RESULTS: Final = "SELECT metrics FROM results WHERE signature = '{signature}'"
 AT_THE_END: Final = "at the end"
 
 
@@ -54,8 +83,50 @@ def demand(condition: object, what: str) -> None:
 def workshop() -> Iterator[Workshop]:
     """A folder in memory with the rooms that scenarios begin with."""
     base = MEMORY if MEMORY.is_dir() else None
+    one_compiler()
     with tempfile.TemporaryDirectory(dir=base, prefix="sqlqueue-") as folder:
         yield Workshop(Path(folder))
+
+
+def one_compiler() -> None:
+    """All databases of this process share what SQLAlchemy compiled: thousands are opened here."""
+    if getattr(engine._engine, "shared", False):
+        return
+    make_engine, first = engine._engine, list[Any]()
+
+    def sharing(*arguments: Any, **options: Any) -> Engine:
+        made: Any = make_engine(*arguments, **options)
+        if not first:
+            first.append(made)
+        made.dialect = first[0].dialect
+        made._compiled_cache = first[0]._compiled_cache
+        return made  # type: ignore[no-any-return]
+
+    sharing.shared = True  # type: ignore[attr-defined]
+    engine._engine = sharing
+
+
+@dataclass(frozen=True)
+class Still:
+    """The disk at one moment: a copy of the room as a death at that moment would leave it.
+
+    `durable` and `now`: what was on stable storage then, and what was there.
+    """
+
+    at: int
+    mode: str
+    room: Room
+    told: tuple[str, ...]
+    durable: Image
+    now: Image
+
+    def copy(self, root: Path) -> tuple[Room, Image]:
+        """The room once more, and what of it is durable."""
+        room = self.room.copy(root)
+        return room, self.durable.moved(inodes_of(self.room.root, root))
+
+
+Work = Callable[[Home, Disk, Tell], None]
 
 
 @dataclass
@@ -96,73 +167,131 @@ class Workshop:
     def died(self, scenario: Scenario, at: int, mode: str) -> tuple[Room, list[bytes], Ended]:
         """The room after a process died in it, what a person wrote, and what was promised."""
         room, texts = self.room(scenario)
-        return room, texts, self._child(scenario.run, room.home, Plan(at, mode))
+        plan = Plan(at, mode)
 
-    def _child(
-        self,
-        work: Callable[[Home, Disk, Tell], None],
-        home: Home,
-        plan: Plan,
-        real: Disk | None = None,
-    ) -> Ended:
         def run(tell: Tell) -> None:
             with faulty_commits(plan):
-                work(home, FaultyDisk(plan, real), tell)
+                scenario.run(room.home, FaultyDisk(plan), tell)
 
         ended = in_a_child(run)
         count("kills", ended.killed)
-        return ended
+        demand(ended.killed or mode == AT_THE_END, f"call {at} never came")
+        return room, texts, ended
 
     def dies(self, scenario: Scenario, at: int, mode: str) -> None:
         """A death at one call; afterwards everything that was promised is there."""
         room, texts, ended = self.died(scenario, at, mode)
-        demand(ended.killed or mode == AT_THE_END, f"call {at} never came")
         if not texts:
             stands_whole(room, promised(ended.told, scenario))
         self.settle(room, scenario, texts, ended.told)
 
-    def loses_power(self, scenario: Scenario, at: int, mode: str, policy: str) -> None:
-        """The machine dies with the process; afterwards what was promised is still there."""
+    def film(self, scenario: Scenario) -> tuple[list[Still], list[bytes]]:
+        """What every death of the scenario leaves, and what a person wrote before."""
         room, texts = self.room(scenario)
-        platter = Platter(room.root, self.root / "platter")
-        platter.begin()
-        ended = self._child(scenario.run, room.home, Plan(at, mode), self.real(platter))
-        demand(ended.killed or mode == AT_THE_END, f"call {at} never came")
-        platter.lose(policy)
-        count("power cuts")
-        if not texts:
-            stands_whole(room, promised(ended.told, scenario))
-        self.settle(room, scenario, texts, ended.told)
+        return self._filmed(room, scenario.run, Platter(room.root), "film"), texts
 
-    def dies_again(self, scenario: Scenario, at: int, mode: str) -> int:
-        """The same, and then a death at every call of the recovery; how many those were."""
-        deaths_again = 0
-        for again in DEATHS:
-            number = 1
-            while self._dies_again(scenario, Plan(at, mode), Plan(number, again)):
-                deaths_again, number = deaths_again + 1, number + 1
-        return deaths_again
+    def film_recovery(self, still: Still) -> list[Still]:
+        """What every death of the recovery after a death leaves."""
+        room, durable = still.copy(self.root / "again")
+        platter = Platter(room.root, durable)
+        return self._filmed(room, recover, platter, "film-again", still.told)
 
-    def _dies_again(self, scenario: Scenario, first: Plan, second: Plan) -> bool:
-        room, texts, ended = self.died(scenario, first.at, first.mode)
-        recovery = self._child(recover, room.home, second)
-        self.settle(room, scenario, texts, ended.told)
-        return recovery.killed
+    def _filmed(
+        self, room: Room, work: Work, platter: Platter, name: str, before: tuple[str, ...] = ()
+    ) -> list[Still]:
+        folder, told = self.root / name, list(before)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        stills: list[Still] = []
 
-    def states(self, scenario: Scenario) -> list[tuple[int, str]]:
-        """The deaths of a scenario, one of those that leave the same on disk."""
-        found: dict[str, tuple[int, str]] = {}
-        for at, mode in deaths(self.calls(scenario)):
-            room, _, ended = self.died(scenario, at, mode)
-            found.setdefault(fingerprint(room) + repr(sorted(ended.told)), (at, mode))
-        return list(found.values())
+        def shoot(at: int, mode: str) -> None:
+            copy = room.copy(folder / str(len(stills)))
+            durable, now = platter.durable.copy(), image_of(room.root)
+            inodes = inodes_of(room.root, copy.root)
+            still = Still(at, mode, copy, tuple(told), durable.moved(inodes), now.moved(inodes))
+            stills.append(still)
 
-    def settle(self, room: Room, scenario: Scenario, texts: list[bytes], told: list[str]) -> None:
+        plan = Plan(camera=shoot)
+        with faulty_commits(plan):
+            work(room.home, FaultyDisk(plan, self.real(platter)), told.append)
+        shoot(len(plan.calls) + 1, AT_THE_END)
+        return stills
+
+    def dies_in_recovery(self, scenario: Scenario) -> int:
+        """A death in the scenario, and one in the recovery from it; how many such pairs."""
+        pairs, seen = 0, set[str]()
+        stills, texts = self.film(scenario)
+        for still in stills:
+            key = fingerprint(still.room) + repr(sorted(still.told))
+            if key not in seen:
+                seen.add(key)
+                again = self.film_recovery(still)
+                for each in again:
+                    self._settles_after(each.room, each, scenario, texts)
+                pairs += len(again)
+        return pairs
+
+    def settle(
+        self, room: Room, scenario: Scenario, texts: list[bytes], told: Iterable[str]
+    ) -> None:
         """What must hold after a death; where the same is on disk, it is asked once."""
         key = f"{scenario} {fingerprint(room)} {sorted(told)}"
         if key not in self.settled:
-            settles(room, scenario, texts, promised(told, scenario))
+            settles(room, scenario, texts, told)
             self.settled.add(key)
+
+    def _settles_after(
+        self, room: Room, still: Still, scenario: Scenario, texts: list[bytes], policy: str = ""
+    ) -> None:
+        try:
+            if policy and not texts:
+                stands_whole(room, promised(still.told, scenario))
+            self.settle(room, scenario, texts, still.told)
+        except Broken as broken:
+            raise Broken(f"{policy} {still.mode} {still.at}: {broken}") from None
+
+    # --- loss of power ----------------------------------------------------------------
+
+    def loses_power(self, scenario: Scenario, policies: Iterable[str] = POLICIES) -> int:
+        """The machine dies at every call; afterwards what was promised is still there."""
+        stills, texts = self.film(scenario)
+        return self._without_power(stills, scenario, texts, list(policies))
+
+    def loses_power_in_recovery(
+        self, scenario: Scenario, policies: Iterable[str], at: int | None = None
+    ) -> int:
+        """A process dies, at that call or at any, and in the recovery from that the machine."""
+        cuts, seen = 0, set[str]()
+        stills, texts = self.film(scenario)
+        for still in stills if at is None else [each for each in stills if each.at == at]:
+            key = fingerprint(still.room) + repr(sorted(still.told)) + content_key(still)
+            if key not in seen:
+                seen.add(key)
+                again = self.film_recovery(still)
+                cuts += self._without_power(again, scenario, texts, list(policies))
+        return cuts
+
+    def _without_power(
+        self, stills: list[Still], scenario: Scenario, texts: list[bytes], policies: list[str]
+    ) -> int:
+        seen: set[str] = set()
+        for still in stills:
+            database = repr(database_content(still.room)) + repr(sorted(still.told))
+            for policy in policies:
+                tree = after_power_loss(still.durable, still.now, policy)
+                key = database + repr(sorted(tree.items()))
+                if key not in seen:
+                    seen.add(key)
+                    self._found(still, tree, scenario, texts, policy)
+        count("power cuts", len(stills) * len(policies))
+        return len(stills) * len(policies)
+
+    def _found(
+        self, still: Still, tree: Tree, scenario: Scenario, texts: list[bytes], policy: str
+    ) -> None:
+        room = still.room.copy(self.root / "found")
+        make(room.root, tree)
+        self._settles_after(room, still, scenario, texts, policy)
 
     # --- errors -----------------------------------------------------------------------
 
@@ -174,14 +303,17 @@ class Workshop:
         with faulty_commits(plan):
             try:
                 scenario.run(room.home, FaultyDisk(plan), told.append)
-            except (OSError, StorageFailure):
-                demand(
-                    plan.where not in ("a", "b", "c"),
-                    f"an error in {plan.where} stopped the others",
-                )
+            except (OSError, StorageFailure, DirectoryError):
+                alone = plan.where not in ("a", "b", "c") or scenario.name == "sweep files"
+                demand(alone, f"an error in {plan.where} stopped the others")
             demand(plan.came, f"call {at} never came")
         count("injected errors")
-        settles(room, scenario, texts, promised(told, scenario))
+        self.settle(room, scenario, texts, told)
+
+
+def errors(calls: list[tuple[str, str]]) -> list[int]:
+    """The calls that can fail."""
+    return [number for number, (name, _) in enumerate(calls, start=1) if name not in MOMENTS]
 
 
 def deaths(calls: list[tuple[str, str]]) -> list[tuple[int, str]]:
@@ -228,10 +360,10 @@ def query(room: Room, sql: str) -> list[tuple[Any, ...]]:
         base.close()
 
 
-def settles(
-    room: Room, scenario: Scenario, texts: list[bytes], promises: set[tuple[int, str]]
-) -> None:
+def settles(room: Room, scenario: Scenario, texts: list[bytes], told: Iterable[str]) -> None:
     """Recovery agrees with what was promised; the scenario once more brings the rest."""
+    promises = promised(told, scenario)
+    nothing_torn(room)
     recover(room.home, Disk(), lambda _: None)
     count("recoveries")
     agrees(room, promises, texts)
@@ -242,6 +374,9 @@ def settles(
     agrees(room, promises | wanted, texts)
     for cell, folder in wanted:
         demand(_count(room, cell, folder) == 1, f"{cell} is not in {folder} at the end")
+    arrived(room, told)
+    if ALL_ADDED in told:
+        demand(len(query(room, "SELECT 1 FROM tasks")) == 4, "not every cell was added")
     nothing_new(room)
 
 
@@ -254,6 +389,32 @@ def agrees(room: Room, promises: set[tuple[int, str]], texts: list[bytes]) -> No
         demand(found == 1, f"{found} rows of {cell} in {folder}")
     for text in texts:
         demand(_kept(room, text), f"lost what a person wrote: {text[:60]!r}")
+
+
+def nothing_torn(room: Room) -> None:
+    """Each small file that has its name is whole."""
+    for path in room.root.rglob("*.json"):
+        if path.name == ".sqlqueue.json" or not path.name.startswith("."):
+            demand(_is_json(path.read_bytes()), f"{path.relative_to(room.root)} is torn")
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except ValueError:
+        return False
+
+
+def arrived(room: Room, told: Iterable[str]) -> None:
+    """What a worker kept as a file is in the database once."""
+    for each in told:
+        if each.startswith(KEPT):
+            _, cell, value = each.split()
+            found = query(room, RESULTS.format(signature=signature(int(cell))))
+            values = [json.loads(metrics)["value"] for (metrics,) in found]
+            demand(
+                values.count(float(value)) == 1, f"{value} of {cell} was kept; there are {values}"
+            )
 
 
 def _count(room: Room, cell: int, folder: str) -> int:
@@ -273,19 +434,28 @@ def nothing_new(room: Room) -> None:
     """The same result again left no second result, and nothing lies about."""
     twice = query(room, "SELECT signature FROM results GROUP BY signature HAVING count(*) > 1")
     demand(not twice, f"stored twice: {twice}")
-    left = [str(each) for each in room.root.rglob(".final_results.csv.new")]
+    left = [str(each) for each in room.root.rglob(".final_results.csv.new*")]
     demand(not left, f"left behind: {left}")
+
+
+def database_content(room: Room) -> list[list[tuple[Any, ...]]]:
+    return [query(room, each) for each in CONTENT]
+
+
+def content_key(still: Still) -> str:
+    """What of its moment is durable, inodes apart."""
+    trees = [after_power_loss(still.durable, still.now, policy) for policy in POLICIES]
+    return hashlib.sha256(repr([sorted(tree.items()) for tree in trees]).encode()).hexdigest()
 
 
 def fingerprint(room: Room) -> str:
     """What is on disk; of times and inodes, only whether they are as recorded."""
     digest = hashlib.sha256()
     for path in sorted(room.root.rglob("*")):
-        if path.is_file() and "queue.db" not in path.name:
+        if path.is_file() and not path.name.startswith(OWN):
             name = path.relative_to(room.root).as_posix().split("set-aside")[0]
             digest.update(f"{name}\0{path.stat().st_nlink}\0".encode() + path.read_bytes())
-    for each in CONTENT:
-        digest.update(repr(query(room, each)).encode())
+    digest.update(repr(database_content(room)).encode())
     for folder, look in query(room, "SELECT path, look FROM output_directories"):
         digest.update(b"=" if look == look_at(Disk(), room.csv(folder)) else b"!")
     return digest.hexdigest()

@@ -10,26 +10,41 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from faults import Tell
+from faults import FaultyDisk, Tell
 
 from sqlqueue import keys, protocol, unsubmitted
 from sqlqueue.disk import Disk
+from sqlqueue.errors import ManagerUnreachable, from_wire
 from sqlqueue.home import NAME, Home
+from sqlqueue.home_lock import HomeLock
+from sqlqueue.initialise import initialise
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Ack, AddedReply, Reply, Request, SubmitResult
-from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.csv_file import look_at
+from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
+from sqlqueue.worker import outcome
+from sqlqueue.worker.delivery import Delivery
+from sqlqueue.worker.devices import Device
+from sqlqueue.worker.outcome import COMPLETED, Ending
+from sqlqueue.worker.place import Place
 
 LINKS: Final = {0: "ab", 1: "ab", 2: "a", 3: "b", 4: "ab", 5: "ab"}
 MEMORY: Final = protocol.ExperimentMemory(name="m:f", parameters=[])
 CSV: Final = "final_results.csv"
+KEPT: Final = "kept"
+"""Told by a worker: cell and value of a result that is durable in a file."""
+ALL_ADDED: Final = "all added"
+"""Told by `init` when it ends."""
 
 
 def signature(cell: int) -> str:
@@ -82,25 +97,37 @@ class Desk:
 
     kind: type[Committer] = Committer
 
-    def __init__(self, home: Home, disk: Disk | None = None, tell: Tell = lambda _: None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        disk: Disk | None = None,
+        tell: Tell = lambda _: None,
+        lock: HomeLock | None = None,
+    ) -> None:
         self.clock = Clock()
         self.tell = tell
         self.disk = disk or Disk()
         self.home = home
         self.committer = self.kind(
-            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock
+            home, disk=self.disk, lanes=Lanes(most=1), clock=self.clock, wall=self.clock, lock=lock
         )
 
     def say(self, *requests: Request) -> list[Reply]:
         """All in one transaction; tells `cell/folders` for each promise."""
         answers = self.committer.process([Job(each, "owner") for each in requests])
+        self._reach_ack()
         for job, reply in answers:
             if isinstance(job.request, SubmitResult) and isinstance(reply, Ack):
                 self.tell(f"{job.request.task_id.rpartition('_')[2]}/")
             if isinstance(job.request, protocol.AddTasks) and isinstance(reply, AddedReply):
                 for each in job.request.tasks:
                     self.tell(f"{each.seed}/{each.output_dir}")
+        self._reach_ack()
         return [reply for _, reply in answers]
+
+    def _reach_ack(self) -> None:
+        if isinstance(self.disk, FaultyDisk):
+            self.disk.reach("ack")
 
     def later(self, seconds: float = 100.0) -> None:
         """Time passes: suspended directories are tried again, leases judged."""
@@ -109,9 +136,10 @@ class Desk:
 
     def take_in(self) -> None:
         """What the writer does now and then with results left as files."""
-        intake = Intake(self.home, clock=self.clock)
+        intake = Intake(self.home, clock=self.clock, disk=self.disk, lanes=Lanes(most=1))
         jobs = intake.jobs(self.committer)
         answers = self.committer.process(jobs)
+        self._reach_ack()
         intake.settle(answers)
 
 
@@ -179,15 +207,46 @@ class Room:
             desk.say(result(5, other="x,y"))
         return self
 
+    def settle(self) -> None:
+        """Forgets where it stood: it is not to know that it is a copy."""
+        base = sqlite3.connect(self.home.database)
+        with closing(base) as database, suppress(sqlite3.Error), database:
+            database.execute("DELETE FROM meta WHERE key = 'place'")
+
     def copy(self, root: Path) -> Room:
         """The same queue somewhere else, at rest."""
         shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(self.root, root, symlinks=True)
+        shutil.copytree(self.root, root, symlinks=True, copy_function=Copier())
         made = Room(root)
-        if made.home.exists():
-            with opened(made.home):
-                pass
+        if made.home.database.exists():
+            made.settle()
+            self._teach_looks(made)
         return made
+
+    def _teach_looks(self, made: Room) -> None:
+        """Copies of files that look as recorded do so too."""
+        with closing(sqlite3.connect(made.home.database)) as base, suppress(sqlite3.Error), base:
+            for key, path, look in base.execute("SELECT id, path, look FROM output_directories"):
+                if look and look == look_at(Disk(), self.csv(path)):
+                    change = look_at(Disk(), made.csv(path)), key
+                    base.execute("UPDATE output_directories SET look = ? WHERE id = ?", change)
+
+
+class Copier:
+    """Copies files; two names of one file stay so."""
+
+    def __init__(self) -> None:
+        self._copies: dict[int, str] = {}
+
+    def __call__(self, source: str, target: str) -> None:
+        found = os.stat(source)
+        if found.st_nlink == 1:
+            shutil.copy2(source, target)
+        elif found.st_ino in self._copies:
+            os.link(self._copies[found.st_ino], target)
+        else:
+            self._copies[found.st_ino] = target
+            shutil.copy2(source, target)
 
 
 # --- scenarios ----------------------------------------------------------------------------------
@@ -228,12 +287,52 @@ def _init(home: Home, disk: Disk, tell: Tell) -> None:
         desk.say(result(0))
 
 
+SWEEP: Final = """
+defaults: {experiment: "measured:measure"}
+p: {output_dir: a, combinations: {where: [here], seed: [0, 1]}}
+q: {output_dir: deep/c, combinations: {where: [there], seed: [0, 1]}}
+"""
+EXPERIMENT: Final = "def measure(seed: int, where: str) -> dict: ..."
+
+
+def _sweep_files(home: Home, disk: Disk, tell: Tell) -> None:
+    """The whole of the command `init`; it ends as a person sees it."""
+    files = {"sweep.yaml": SWEEP, "measured.py": EXPERIMENT}
+    for name, text in files.items():
+        (home.root / name).write_text(text)
+    with one_lane():
+        initialise(home, [home.root / "sweep.yaml"], tell_nobody, no_progress, disk=disk)
+    tell(ALL_ADDED)
+
+
+def tell_nobody(_text: str) -> None:
+    """Nobody waits for another command here."""
+
+
+@contextmanager
+def no_progress(_cells: int) -> Iterator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+@contextmanager
+def one_lane() -> Iterator[None]:
+    """Disk calls one after the other, so that they come in the same order every time."""
+    most = Lanes.__init__.__defaults__
+    Lanes.__init__.__defaults__ = (LIMIT_SECONDS, 1)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        Lanes.__init__.__defaults__ = most  # type: ignore[attr-defined]
+
+
 def _new_home(home: Home, disk: Disk, tell: Tell) -> None:
     home.create(disk)
     keys.create(home, disk)
     keys.load(home)
+    disk.write_beside(home.manager_file, b'{"pid": 1}\n', 0o600)
     with opened(home, disk, tell):
         pass
+    disk.write_beside(home.manager_file, b'{"pid": 22222}\n', 0o600)
 
 
 def _worker(home: Home, disk: Disk, tell: Tell) -> None:
@@ -248,6 +347,69 @@ def _worker(home: Home, disk: Disk, tell: Tell) -> None:
                     task_id=task.task_id, worker_id="w", attempt=task.attempt, result_data=data
                 )
             )
+
+
+class Here(Place):
+    """A place whose last resort is in the room too."""
+
+    def own_folders(self) -> list[Path]:
+        return [self.home.unsubmitted, self.root / "state" / unsubmitted.FOLDER]
+
+
+class AtDesk:
+    """What a worker's client is to a worker, without a socket."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def request(self, message: Request) -> Reply:
+        (reply,) = self.desk.say(message)
+        if isinstance(reply, protocol.Error):
+            raise from_wire(reply.code, reply.message, reply.retryable)
+        return reply
+
+
+def _absent_manager(home: Home, disk: Disk, tell: Tell) -> None:
+    """Runs a task while no manager is there; another worker hands in what was left."""
+    place = Here(home, home.root.resolve(), home.queue_id())
+    with opened(home, disk, tell) as desk:
+        delivery = Delivery(place, disk)
+        delivery.adopt(["w"])
+        _hand_in(delivery, desk)
+        task = _task(desk, "w")
+    if task is None:
+        return
+    delivery = Delivery(place, disk)
+    value = 1.0 if isinstance(disk, FaultyDisk) else 2.0  # this run's own
+    ending = Ending(COMPLETED, {"value": value})
+    order = place.order(task, "w", Device("cpu", "cpu", "cpu"))
+    kept = f"{KEPT} {task.seed} {value}"
+    with suppress(OSError):
+        outcome.write(order, ending, disk)
+        tell(kept)
+    report = outcome.message(order, ending)
+    assert report is not None
+    delivery.settle(report, ManagerUnreachable(), order)
+    if any(home.root.rglob(f"{unsubmitted.FOLDER}/[!.]*.json")):
+        tell(kept)
+    with opened(home, disk, tell) as desk:
+        _hand_in(delivery, desk)
+
+
+def _hand_in(delivery: Delivery, desk: Desk) -> None:
+    for _ in range(3):
+        if delivery.flush(cast(Any, AtDesk(desk))):
+            return
+        desk.later()
+
+
+def _task(desk: Desk, worker: str) -> protocol.TaskReply | None:
+    """The next task, however often the database fails."""
+    for _ in range(3):
+        (task,) = desk.say(protocol.RequestTask(worker_id=worker, request_id="r1"))
+        if isinstance(task, protocol.TaskReply):
+            return task
+    return None
 
 
 def _leave_files(room: Room) -> list[bytes]:
@@ -340,6 +502,7 @@ MAIN: Final = (
 )
 MORE: Final = (
     Scenario("a new home", "bare", _new_home, {}),
+    Scenario("sweep files", "bare", _sweep_files, {}),
     Scenario("init", "empty", _init, {0: "ab"}),
     Scenario(
         "a link to completed tasks",
@@ -348,6 +511,7 @@ MORE: Final = (
         STOCK | {0: "abc", 1: "abc", 2: "ac"},
     ),
     Scenario("a worker", "fresh", _worker, {0: "ab"}),
+    Scenario("an absent manager", "fresh", _absent_manager, {0: "ab"}),
     Scenario("files left by workers", "stocked", _take_in, STOCK | {2: "a", 4: "ab"}, _leave_files),
     Scenario(
         "a file before the first result",
@@ -381,9 +545,9 @@ def rows_of(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
 
 
-def promised(told: list[str], scenario: Scenario) -> set[tuple[int, str]]:
+def promised(told: Iterable[str], scenario: Scenario) -> set[tuple[int, str]]:
     """Cell and folder of every row that was promised: of submissions, and of links to results."""
-    pairs = [each.split("/", 1) for each in told]
+    pairs = [each.split("/", 1) for each in told if "/" in each]
     submitted = {int(cell) for cell, folder in pairs if not folder}
     done = submitted | (set(STOCK) if scenario.template == "stocked" else set())
     rows = {(cell, name) for cell in submitted for name in LINKS[cell]}

@@ -3,6 +3,7 @@
 A `Plan` counts the calls of a `FaultyDisk` and the commits of every writing connection to the
 database, and at the N-th does what its mode says.  Promises: what is not faulty is the real
 call; a death is SIGKILL to this very process, so it belongs into a child of `in_a_child`.
+With a `camera` no call has a fault: it is shown the disk at each moment at which one could die.
 What is not here: scenarios (`crash_scenarios.py`), loss of power (`power.py`).
 """
 
@@ -15,7 +16,7 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,12 +26,17 @@ from sqlalchemy.exc import OperationalError
 
 from sqlqueue.disk import Disk
 
-ERRORS: Final = ("EIO", "ENOSPC", "torn", "late")
+ERRNOS: Final = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES")
+ERRORS: Final = (*ERRNOS, "torn", "late")
 """`torn`: half of an append is written, then the error; `late`: all was done, then the error."""
 
 DEATHS: Final = ("before", "halfway", "after")
-HALVES: Final = ("append", "set_aside")
+PAUSE: Final = "pause"
+"""The process stops itself (SIGSTOP) before the call, and goes on when it is woken."""
+HALVES: Final = ("append", "set_aside", "remove_tree")
 """Calls that can be cut in the middle."""
+MOMENTS: Final = ("ack",)
+"""What one can die at, but what cannot fail."""
 
 
 @dataclass
@@ -44,6 +50,7 @@ class Plan:
     calls: list[tuple[str, str]] = field(default_factory=list)
     where: str = ""
     begun: bool = True
+    camera: Callable[[int, str], None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, name: str, folder: str) -> str:
@@ -74,16 +81,22 @@ class Plan:
         folder: str,
         real: Callable[[], Any],
         half: Callable[[], Any],
+        rest: Callable[[], Any] | None = None,
         error: Callable[..., Exception] = OSError,
     ) -> Any:
-        """The call, with its fault."""
+        """The call, with its fault.  `rest`: what is left of it after `half`."""
         mode = self.fault(name, folder)
+        if mode == PAUSE:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        if self.camera is not None and self.begun:
+            return self._filmed(real, half, rest)
         if mode == "before":
             die()
         if mode == "halfway":
             half()
             die()
-        if mode in ("EIO", "ENOSPC"):
+        if mode in ERRNOS:
             raise _error(mode, error)
         if mode == "torn":
             half()
@@ -97,13 +110,42 @@ class Plan:
             raise _error("EIO", error)
         return done
 
+    def _filmed(
+        self, real: Callable[[], Any], half: Callable[[], Any], rest: Callable[[], Any] | None
+    ) -> Any:
+        number = len(self.calls)
+        self._shoot(number, "before")
+        if rest is not None:
+            half()
+            self._shoot(number, "halfway")
+        try:
+            return real() if rest is None else rest()
+        finally:
+            self._shoot(number, "after")
+
+    def _shoot(self, number: int, mode: str) -> None:
+        """What is done for the picture is no call."""
+        assert self.camera is not None
+        self.begun = False
+        self.camera(number, mode)
+        self.begun = True
+
 
 def _error(name: str, kind: Callable[..., Exception]) -> Exception:
     if kind is OSError:
         number = getattr(errno, name)
         return OSError(number, os.strerror(number))
-    text = "disk I/O error" if name == "EIO" else "database or disk is full"
-    return kind(text)
+    return kind(SAID[name])
+
+
+SAID: Final = {
+    "EIO": "disk I/O error",
+    "ENOSPC": "database or disk is full",
+    "EDQUOT": "database or disk is full",
+    "EROFS": "attempt to write a readonly database",
+    "EACCES": "unable to open database file",
+}
+"""What SQLite says of each."""
 
 
 def die() -> NoReturn:
@@ -130,8 +172,14 @@ class FaultyDisk(Disk):
 
     def append(self, fd: int, data: bytes) -> None:
         real = self.real.append
-        half = data[: max(1, len(data) // 2)]
-        self._do("append", folder_of(fd), lambda: real(fd, data), lambda: real(fd, half))
+        middle = max(1, len(data) // 2)
+        self._do(
+            "append",
+            folder_of(fd),
+            lambda: real(fd, data),
+            lambda: real(fd, data[:middle]),
+            lambda: real(fd, data[middle:]),
+        )
 
     def truncate(self, fd: int, length_bytes: int) -> None:
         real = self.real.truncate
@@ -156,11 +204,34 @@ class FaultyDisk(Disk):
             target.parent,
             lambda: real(source, target),
             lambda: os.link(source, target, follow_symlinks=False),
+            lambda: self._set_aside_from_the_start(source, target),
         )
+
+    def _set_aside_from_the_start(self, source: Path, target: Path) -> None:
+        target.unlink()
+        self.real.set_aside(source, target)
 
     def unlink(self, path: Path) -> None:
         real = self.real.unlink
         self._do("unlink", path.parent, lambda: real(path))
+
+    def make_folder(self, path: Path, mode: int = 0o777) -> None:
+        real = self.real.make_folder
+        self._do("make_folder", path.parent, lambda: real(path, mode))
+
+    def remove_tree(self, path: Path) -> None:
+        real = self.real.remove_tree
+        self._do(
+            "remove_tree",
+            path.parent,
+            lambda: real(path),
+            lambda: _remove_one_in(path),
+            lambda: real(path),
+        )
+
+    def reach(self, moment: str) -> None:
+        """A moment that is no disk call, but at which one can die."""
+        self._do(moment, Path(), nothing)
 
     def stat(self, path: Path) -> os.stat_result:
         real = self.real.stat
@@ -174,8 +245,16 @@ class FaultyDisk(Disk):
         folder: Path,
         real: Callable[[], Any],
         half: Callable[[], Any] = nothing,
+        rest: Callable[[], Any] | None = None,
     ) -> Any:
-        return self.plan.perform(name, folder.name, real, half)
+        return self.plan.perform(name, folder.name, real, half, rest)
+
+
+def _remove_one_in(path: Path) -> None:
+    """The first thing in a folder; nothing when there is none, or no folder."""
+    with suppress(FileNotFoundError):
+        for each in list(path.iterdir())[:1]:
+            each.unlink()
 
 
 def folder_of(fd: int) -> Path:
@@ -192,7 +271,7 @@ def faulty_commits(plan: Plan) -> Iterator[None]:
         if driver.total_changes == connection.info.get("changes", 0):
             return
         connection.info["changes"] = driver.total_changes
-        plan.perform("commit", "", driver.commit, nothing, _commit_error)
+        plan.perform("commit", "", driver.commit, nothing, error=_commit_error)
 
     event.listen(Engine, "commit", commit)
     try:
@@ -206,7 +285,7 @@ def faulty_statements(plan: Plan) -> Iterator[None]:
     """Inside the block every SQL statement of a transaction is a call of the plan."""
 
     def execute(_c: Any, _cursor: Any, text: str, *_: Any) -> None:
-        plan.perform("sql", "", nothing, nothing, lambda why: _sql_error(text, why))
+        plan.perform("sql", "", nothing, nothing, error=lambda why: _sql_error(text, why))
 
     event.listen(Engine, "before_cursor_execute", execute)
     try:

@@ -32,6 +32,7 @@ SHAPE = {
                      "unsubmitted": int}],
     "workers": [WORKER],
     "failures": [{"error": str, "count": int, "task_ids": [str]}],
+    "private_copy": bool,
     "unsubmitted": int,
     "set_aside": [str],
     "eta_seconds": (*NUMBER, NOTHING),
@@ -196,7 +197,8 @@ def test_a_database_damaged_within_is_named(study: Study, command: str) -> None:
     done = study.cli(command)
     study.home.database.write_bytes(whole)
     assert done.returncode == 2
-    assert f"{study.home.database}: cannot be read as a database" in done.stderr
+    assert f"{study.home.database}: is damaged" in done.stderr
+    assert "sqlqueue recover FILES..." in done.stderr
     assert "fault" not in done.stderr
 
 

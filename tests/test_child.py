@@ -5,84 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import psutil
 import pytest
+from child_bench import EXPERIMENTS, Bench, bench
 
 from sqlqueue.worker import outcome
 from sqlqueue.worker.attempt import Attempt, Stop
-from sqlqueue.worker.children import ChildProcess, Progress
-from sqlqueue.worker.outcome import Ending, Order
+from sqlqueue.worker.children import Progress
 from support import wait_until
 
-EXPERIMENTS = Path(__file__).with_name("experiments_for_tests.py")
-
-
-class Bench:
-    """One runner's child, by hand: orders in, endings out."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.home = root / ".sqlqueue"
-        self.inbox: SimpleQueue[Any] = SimpleQueue()
-        self.child: ChildProcess | None = None
-        self.attempts = 0
-        self.last: Attempt | None = None
-        shutil.copy(EXPERIMENTS, root)
-
-    def order(self, function: str, **config: Any) -> Order:
-        self.attempts += 1
-        number = self.attempts
-        return Order(
-            queue="q", task_id="exp_0_42", attempt=number, signature="0" * 32, phase="exp",
-            experiment=f"experiments_for_tests:{function}", config={"seed": 42, **config}, seed=42,
-            output_dir="out", worker_id="host-cpu", host="host", device="cpu", run_device="cpu",
-            code_version="", log_file=f"logs/{number}.log", log=str(self.home / f"{number}.log"),
-            folder=str(self.home / "attempts" / f"exp_0_42-{number}"),
-            checkpoint=str(self.home / "checkpoints" / ("0" * 32)),
-        )  # fmt: skip
-
-    def ready(self, order: Order) -> ChildProcess:
-        if self.child is not None and not self.child.fit_for(order.experiment):
-            self.close()
-        if self.child is None:
-            self.child = ChildProcess(
-                self.root, order.experiment, os.environ, Path(order.log), self.inbox
-            )
-        return self.child
-
-    def run(
-        self, function: str, timeout: float | None = None, grace: float = 5.0, **config: Any
-    ) -> Ending:
-        order = self.order(function, **config)
-        self.last = Attempt(self.ready(order), order, timeout, grace, self.inbox)
-        ending = self.last.run()
-        if ending.retire or self.last.child_lost or self.last.why:
-            self.close()
-        return ending
-
-    def log(self) -> str:
-        assert self.last is not None
-        return Path(self.last.order.log).read_text()
-
-    def close(self) -> None:
-        if self.child is not None:
-            self.child.close()
-            self.child = None
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
+__all__ = ["bench"]
 
 
 def alive(pid: int) -> bool:

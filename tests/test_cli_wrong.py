@@ -121,7 +121,7 @@ def test_a_wrong_command_line_says_where_and_what_now(
 
 
 def test_the_help_of_every_command_states_its_defaults(cli: Cli) -> None:
-    for command in ("init", "serve", "work", "run", "status", "verify", "token"):
+    for command in ("init", "serve", "work", "run", "status", "verify", "doctor", "token"):
         text = " ".join(cli.ok(command, "--help").split())
         options = text.count(" --") - text.count("--help Show")
         assert text.count("[default: ") >= 2, command

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from sqlqueue import keys
+from sqlqueue import filesystems, keys
 from sqlqueue.home import Home
 from sqlqueue.manager.writer import Writer
-from sqlqueue.store import engine
 
 
 @pytest.fixture
 def network_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home on a filesystem whose type counts as a network's."""
-    kind = engine.filesystem(tmp_path)
+    kind = filesystems.filesystem(tmp_path)
     assert kind
-    monkeypatch.setattr(engine, "NETWORK_FILESYSTEMS", frozenset({kind}))
+    monkeypatch.setattr(filesystems, "NETWORK_FILESYSTEMS", frozenset({kind}))
     home = Home(tmp_path / ".sqlqueue")
     home.create()
     keys.create(home)
@@ -51,5 +50,5 @@ def test_status_is_read_by_the_writer_itself(network_home: Home) -> None:
 
 
 def test_the_type_of_a_filesystem_is_found_by_its_longest_mount(tmp_path: Path) -> None:
-    assert engine.filesystem(Path("/proc/self")) == "proc"
-    assert not engine.on_network(tmp_path)
+    assert filesystems.filesystem(Path("/proc/self")) == "proc"
+    assert not filesystems.on_network(tmp_path)

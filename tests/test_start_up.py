@@ -46,6 +46,13 @@ def test_status_beside_a_manager_does_not_even_import_the_database(
     assert imported(done.stderr) & (HEAVY | DATABASE) == set()
 
 
+def test_a_doctor_imports_nothing_heavy(small_queue: Cli) -> None:
+    """torch is loaded in a process of its own."""
+    done = small_queue("doctor", **REPORT)
+    assert done.returncode == 0, done.stdout
+    assert imported(done.stderr) & HEAVY == set()
+
+
 def test_a_manager_imports_nothing_heavy(small_queue: Cli, manager_process: ManagerProcess) -> None:
     assert small_queue.root == manager_process.home.root
     manager = manager_process.start(**REPORT)

@@ -7,14 +7,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from crash_proof import Workshop, agrees, workshop
-from crash_scenarios import LINKS, MAIN, Desk, Room, opened, result
+from crash_scenarios import LINKS, MAIN, Desk, Room, cells, opened, prepare, result
 from faults import FaultyDisk, Plan
 
 from sqlqueue import protocol
 from sqlqueue.protocol import Ack, Error, RepairedReply, Reply
+from sqlqueue.store.lanes import Hung, Lanes
 from support import wait_until
 
 LIMIT_SECONDS = 0.3
@@ -152,6 +154,65 @@ def test_a_manager_starts_beside_a_folder_that_hangs(room: Room) -> None:
     assert kinds(ask(desk, 3)) == [Ack]
     desk.committer.close()
     agrees(room, {(2, "a"), (3, "b")}, [])
+
+
+class AllHanging(Plan):
+    """Every call in a folder whose name begins so waits until `released`."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.released = threading.Event()
+
+    def fault(self, name: str, folder: str) -> str:
+        if folder.startswith(self.prefix) and name in ("open", "stat"):
+            self.released.wait(30)
+        return ""
+
+
+FOLDERS = [f"hanging{number}" for number in range(24)]
+
+
+def seconds_of(act: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    act()
+    return time.monotonic() - begun
+
+
+def test_many_folders_that_hang_stop_nobody_for_longer_than_one(tmp_path: Path) -> None:
+    room = Room(tmp_path / "queue").empty()
+    plan = AllHanging("hanging")
+    plan.released.set()
+    everywhere = cells({0: FOLDERS, 1: FOLDERS})
+    with opened(room.home, FaultyDisk(plan)) as desk:
+        limited(desk)
+        desk.say(prepare(*FOLDERS))
+        desk.say(everywhere)
+        assert kinds(ask(desk, 0)) == [Ack]
+        plan.released.clear()
+        assert kinds(ask(desk, 1)) == [Error]
+        assert seconds_of(lambda: desk.later(2)) < 4 * LIMIT_SECONDS
+        plan.released.set()
+    plan.released.clear()
+    desk = limited(Desk(room.home, FaultyDisk(plan)))
+    assert seconds_of(desk.committer.open) < 4 * LIMIT_SECONDS
+    assert len(desk.committer.outputs.trouble()) == len(FOLDERS)
+    plan.released.set()
+    desk.committer.close()
+
+
+def test_a_lane_that_comes_back_serves_again() -> None:
+    lanes, released = Lanes(0.01, most=1), threading.Event()
+    before = threading.active_count()
+    for _ in range(5):
+        released.clear()
+        with pytest.raises(Hung):
+            lanes.one("key", lambda: released.wait(30))
+        released.set()
+        wait_until(lambda: not lanes.stuck("key"), what="the late call")
+        lanes.one("other", lambda: None, extra_seconds=30)
+    assert threading.active_count() <= before + 1
+    lanes.close()
 
 
 def test_an_error_names_folder_and_reason(room: Room) -> None:

@@ -54,6 +54,7 @@ class Task:
 
     cell: int
     task_id: str
+    cost: int
     wishes: dict[str, tuple[int, int]] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     state: str = "PENDING"
@@ -79,6 +80,11 @@ class Task:
         live = [each for each in own if each.outcome is None]
         return (live or own or [None])[-1]  # type: ignore[list-item]
 
+    def numbered(self, worker: str, number: int) -> Attempt | None:
+        """The attempt of that number, if it is the worker's."""
+        found = self.attempts[number - 1 : number] if number else []
+        return next((each for each in found if each.worker == worker), None)
+
     def end(self, attempt: Attempt, outcome: str) -> None:
         attempt.end(outcome)
         if outcome == "LOST":
@@ -89,11 +95,11 @@ class Task:
         last = over.get(outcome, self.failures >= self.max_attempts)
         self.state = "FAILED" if last else "PENDING"
 
-    def take_result(self, worker: str, value: int) -> bool:
+    def take_result(self, worker: str, value: int, number: int | None = None) -> bool:
         """Whether it is the one that counts."""
         if self.state == "COMPLETED" and value in {each.value for each in self.attempts}:
             return False
-        attempt = self.of(worker)
+        attempt = self.of(worker) if number is None else self.numbered(worker, number)
         if attempt is None or attempt.value is not None:
             attempt = Attempt(worker)
             self.attempts.append(attempt)
@@ -122,7 +128,10 @@ class History(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         shutil.copytree(self.empty, self.folder, dirs_exist_ok=True)
-        self.core = Core.begin(Room(self.folder))
+        self.core = self.opened(Room(self.folder))
+
+    def opened(self, room: Room) -> Core:
+        return Core.begin(room)
 
     def teardown(self) -> None:
         if hasattr(self, "core"):
@@ -131,7 +140,7 @@ class History(RuleBasedStateMachine):
 
     @property
     def now(self) -> float:
-        return self.core.desk.clock.now
+        return self.core.now
 
     def at(self, cell: int) -> Task | None:
         return self.tasks.get(cell)
@@ -148,13 +157,16 @@ class History(RuleBasedStateMachine):
     def add(self, cells: list[int], phase: str, folder: str, priority: int, most: int) -> None:
         wish = {"priority": priority, "max_attempts": most}
         self.core.add(*(task(cell, phase, folder, cost=cell % 3, **wish) for cell in cells))
+        self.added({cell: cell % 3 for cell in cells}, phase, folder, (priority, most))
+
+    def added(self, costs: dict[int, int], phase: str, folder: str, wish: tuple[int, int]) -> None:
         self.rows.setdefault(folder, [])
-        for cell in dict.fromkeys(cells):
+        for cell, cost in costs.items():
             if cell not in self.tasks:
                 number = self.numbers[phase]
                 self.numbers[phase] += 1
-                self.tasks[cell] = Task(cell, f"{phase}_{number}_{cell}")
-            self._wanted(self.tasks[cell], phase, folder, (priority, most))
+                self.tasks[cell] = Task(cell, f"{phase}_{number}_{cell}", cost)
+            self._wanted(self.tasks[cell], phase, folder, wish)
 
     def _wanted(self, known: Task, phase: str, folder: str, wish: tuple[int, int]) -> None:
         known.wishes[phase] = wish
@@ -186,7 +198,7 @@ class History(RuleBasedStateMachine):
         order = list(self.tasks)
         first = min(
             pending,
-            key=lambda each: (-each.priority, sign * (each.cell % 3), order.index(each.cell)),
+            key=lambda each: (-each.priority, sign * each.cost, order.index(each.cell)),
         )
         first.attempts.append(Attempt(worker, None, lease, self.now + lease))
         first.state = "RUNNING"
@@ -197,9 +209,13 @@ class History(RuleBasedStateMachine):
     def submit(self, worker: str, cell: int, value: int) -> None:
         if known := self.at(cell):
             self.core.submit(known.task_id, worker, data={"value": value})
-            if known.take_result(worker, value):
-                for folder in known.folders:
-                    self.rows[folder].append((known.task_id, value))
+            self.came(known, worker, value)
+
+    def came(self, known: Task, worker: str, value: int, number: int | None = None) -> None:
+        """A result is in."""
+        if known.take_result(worker, value, number):
+            for folder in known.folders:
+                self.rows[folder].append((known.task_id, value))
 
     @rule(worker=WORKERS, cell=CELLS, outcome=st.sampled_from(["FAILED", "OOM", "TIMEOUT"]))
     def fail(self, worker: str, cell: int, outcome: Any) -> None:
@@ -263,6 +279,10 @@ class History(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([4.0, 12.0, 64.0]))
     def wait(self, seconds: float) -> None:
         self.core.pass_time(seconds)
+        self.lapse()
+
+    def lapse(self) -> None:
+        """Leases that are over by now."""
         for each in self.tasks.values():
             if (attempt := each.running) and attempt.deadline <= self.now:
                 each.end(attempt, "LOST")
@@ -271,6 +291,9 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.tasks))
     def restart(self) -> None:
         self.core.restart()
+        self.all_leases_anew()
+
+    def all_leases_anew(self) -> None:
         for each in self.tasks.values():
             if attempt := each.running:
                 attempt.deadline = self.now + attempt.lease_seconds
@@ -320,7 +343,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def figures_are_as_counted(self) -> None:
         if hasattr(self, "core"):
-            figures = self.core.desk.committer.figures()
+            figures = self.core.figures()
             states = Counter(each.state for each in self.tasks.values())
             assert figures["totals"] == counted(states)
             open_ = states["PENDING"] + states["RUNNING"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from sqlqueue.errors import (
     UnknownTask,
     UsageError,
 )
-from sqlqueue.home import Home
+from sqlqueue.home import OUTPUT_MARKER, Home
 from sqlqueue.protocol import (
     Ack,
     NoTask,
@@ -41,6 +42,7 @@ from sqlqueue.protocol import (
 from sqlqueue.worker import code, deaths, devices, names, outcome, sources
 from sqlqueue.worker import place as places
 from sqlqueue.worker.asking import Asker
+from sqlqueue.worker.client import Client
 from sqlqueue.worker.delivery import Delivery, within
 from sqlqueue.worker.outcome import Ending, Order
 from sqlqueue.worker.place import Place
@@ -257,6 +259,8 @@ def test_an_order_survives_the_pipe(home: Home) -> None:
 @pytest.fixture
 def place(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (home.root / "out").mkdir()
+    (home.root / "out" / OUTPUT_MARKER).touch()
     return places.shared(home)
 
 
@@ -297,18 +301,45 @@ def test_saved_in_the_primary_directory(place: Place, caplog: pytest.LogCaptureF
 
 def test_saved_elsewhere_when_the_directory_cannot_be_written(place: Place) -> None:
     order, report = finished(place)
-    (place.root / "out").write_text("a file is in the way")
+    (place.root / "out" / "unsubmitted").write_text("a file is in the way")
     Delivery(place).settle(report, UNREACHABLE, order)
     assert [path.parent for path, _ in unsubmitted.scan(place.home.unsubmitted)] == [
         place.home.unsubmitted
     ]
 
 
+def test_a_directory_that_is_not_there_is_not_made_anew(place: Place) -> None:
+    order, report = finished(place)
+    (place.root / "out" / OUTPUT_MARKER).unlink()
+    Delivery(place).settle(report, UNREACHABLE, order)
+    assert list((place.root / "out").iterdir()) == []
+    assert len(list(unsubmitted.scan(place.home.unsubmitted))) == 1
+
+
+def test_what_no_disk_takes_is_offered_again(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    order, report = finished(place)
+    shutil.rmtree(order.folder)
+    folders = place.unsubmitted_folders("out")
+    for each in folders:
+        shutil.rmtree(each, ignore_errors=True)
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.write_text("in the way")
+    delivery = Delivery(place)
+    delivery.settle(report, UNREACHABLE, order)
+    assert "make room before you stop it" in caplog.text
+    folders[1].unlink()
+    delivery.flush(Client(place.home))
+    assert len(list(unsubmitted.scan(folders[1]))) == 1
+    assert "Saved locally (there is room again)" in caplog.text
+
+
 def test_saved_in_the_state_folder_when_the_home_cannot_be_written(
     place: Place, tmp_path: Path
 ) -> None:
     order, report = finished(place)
-    (place.root / "out").write_text("in the way")
+    (place.root / "out" / "unsubmitted").write_text("in the way")
     place.home.unsubmitted.rmdir()
     place.home.unsubmitted.write_text("in the way too")
     Delivery(place).settle(report, UNREACHABLE, order)
@@ -345,7 +376,7 @@ def test_failures_and_releases_wait_in_memory(place: Place) -> None:
     released = Release(task_id="exp_0_42", worker_id=order.worker_id, attempt=1)
     delivery.settle(released, DirectoryUnavailable(), order)
     assert delivery.of(order.worker_id) == [failed, released]
-    assert not (place.root / "out").exists()
+    assert not (place.root / "out" / "unsubmitted").exists()
 
 
 def test_adopted_only_from_dead_workers_of_this_host_and_queue(place: Place) -> None:

@@ -43,7 +43,8 @@ class Queue:
         self.manager = manager
         self.workers: list[subprocess.Popen[bytes]] = []
         self.output = self.root / "worker.output"
-        shutil.copy(EXPERIMENTS, self.root)
+        for each in (EXPERIMENTS, EXPERIMENTS.with_name("misbehaving.py")):
+            shutil.copy(each, self.root)
 
     def init(self, function: str, seeds: list[int], **settings: Any) -> None:
         phase = {

@@ -10,39 +10,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
     InterfaceError,
     ProgrammingError,
-    SQLAlchemyError,
 )
 
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
-    DatabaseError,
-    DirectoryError,
+    DatabaseDamaged,
     DirectoryUnavailable,
-    EpochLost,
     NotAuthorised,
     QueueError,
     StorageFailure,
 )
 from sqlqueue.home import Home
-from sqlqueue.manager import handing_out, keeping_touch, service
+from sqlqueue.home_lock import HomeLock
+from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import engine as database
-from sqlqueue.store import queue, reading, records, summary
+from sqlqueue.store import copies, proving, queue, records, summary
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -77,15 +75,15 @@ class Committer:
         lanes: Lanes | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        lock: HomeLock | None = None,
     ) -> None:
         self.home = home
+        self._lock = lock or HomeLock(home)
         self._disk = disk or Disk()
         self._lanes = lanes or Lanes()
         self._clock = clock
         self._wall = wall
-        self._engine: Engine | None = None
-        self._connection: Connection | None = None
-        self._epoch = 0
+        self._session = Session(home, self._lock, self._disk, self._take_up)
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
         self.book = Notebook(self.outputs, self.claims)
@@ -94,80 +92,47 @@ class Committer:
 
     def open(self) -> None:
         """Opens and migrates the database, begins an epoch, recovers every CSV."""
-        self._connect()
-        with self._begun() as connection:
-            self._epoch = queue.advance_epoch(connection)
-            service.begin(self.book, connection, self._clock())
-        self.outputs.recover_all(self.transaction)
+        with self._lock.turn():
+            self._session.open()
+            copies.settle(self.transaction, self.claims, mine=self._lock.takes_over)
+            with self.transaction() as connection:
+                queue.know_queue(connection, self.home.queue_id())
+            self.home.note_database(self._disk)
+            taken = bool(self._lock.taken_from)
+            self.outputs.recover_all(self.transaction, self._session.epoch, anew=taken)
+        self._lock.settled()
 
     def close(self) -> None:
         """Closes the database; nothing is under way any more."""
-        self._disconnect()
+        self._session.close()
         self._lanes.close()
 
-    def _connect(self) -> None:
-        try:
-            self._engine = database.open_writer(self.home)
-            self._connection = self._engine.connect()
-        except SQLAlchemyError as error:
-            self._disconnect()
-            reason = getattr(error, "orig", None) or error
-            raise StorageFailure(
-                f"{self.home.database}: cannot be opened: {reason}; is the disk full or gone?"
-            ) from error
+    @property
+    def transaction(self) -> Callable[[], AbstractContextManager[Connection]]:
+        """Begins a transaction: `Session.transaction`."""
+        return self._session.transaction
 
-    def _disconnect(self) -> None:
-        for each in (self._connection, self._engine):
-            try:
-                if isinstance(each, Connection):
-                    each.close()
-                elif each is not None:
-                    each.dispose()
-            except SQLAlchemyError:
-                log.debug("closing the database", exc_info=True)
-        self._connection = self._engine = None
+    @property
+    def damage(self) -> DatabaseDamaged | None:
+        """Why nothing more is acked."""
+        return self._session.damage
 
-    # --- transactions -------------------------------------------------------------------
-
-    @contextmanager
-    def _begun(self) -> Iterator[Connection]:
-        """A transaction that commits at the end; raises `StorageFailure` when it cannot.
-
-        After that the connection is never used again.
-        """
-        if self._connection is None:
-            self._reopen()
-        assert self._connection is not None
-        try:
-            with self._connection.begin():
-                yield self._connection
-        except DBAPIError as error:
-            self._disconnect()
-            raise StorageFailure(f"the database failed: {error.orig}") from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """As `_begun`, and only while no newer manager has taken over."""
-        with self._begun() as connection:
-            if reading.epoch(connection) != self._epoch:
-                raise EpochLost
-            yield connection
-
-    def _reopen(self) -> None:
-        """After a failure; while nobody could be heard, no lease may lapse."""
-        try:
-            self._connect()
-        except (DatabaseError, OSError) as error:
-            raise StorageFailure(f"the database cannot be opened: {error}") from None
-        self.book.leases.renew_all(self._clock())
-        log.warning("The database was opened anew")
+    def _take_up(self, connection: Connection) -> None:
+        service.begin(self.book, connection, self._clock())
 
     # --- work -----------------------------------------------------------------------------
 
     def process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
-        """Handles the jobs in one transaction; returns when what the replies say is durable."""
-        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair):
-            return [(jobs[0], self._repair(jobs[0].role))]
+        """Handles the jobs in one transaction; returns when what the replies say is durable.
+
+        One turn: nobody takes the home over between an epoch that was looked at and a write.
+        """
+        with self._lock.turn():
+            return self._process(jobs)
+
+    def _process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
+        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair | protocol.Audit):
+            return [(jobs[0], self._whole(jobs[0]))]
         for _ in range(MOST_TRIES):
             try:
                 return self._batch(jobs)
@@ -193,6 +158,7 @@ class Committer:
             for job in jobs:
                 replies.append((job, self._handle(job, whole)))
             self.outputs.deliver(connection, whole.rows)
+        self._lock.check()  # what was committed to a file that another has replaced is no promise
         self.outputs.committed()
         for each in whole.after:
             each()
@@ -224,44 +190,49 @@ class Committer:
 
     def tick(self) -> bool:
         """Judges leases, tries suspended directories again; whether work may have appeared."""
-        back = self.outputs.retry_suspended(self.transaction)
-        with self.transaction() as connection:
-            context = Context(connection, self._clock(), self._wall())
-            ended = keeping_touch.expire(self.book, context)
+        with self._lock.turn():
+            back = self.outputs.retry_suspended(self.transaction)
+            with self.transaction() as connection:
+                context = Context(connection, self._clock(), self._wall())
+                ended = keeping_touch.expire(self.book, context)
         for each in context.after:
             each()
         return back or ended > 0
 
     def figures(self) -> dict[str, Any]:
         """What `status` tells of the database, read through the writer's own connection."""
-        with self._begun() as connection:
+        with self._session.begun() as connection:
             return summary.from_database(connection)
 
     def folders(self) -> list[Path]:
         """Every output directory."""
-        with self._begun() as connection:
+        with self._session.begun() as connection:
             return [self.home.absolute(path) for path, _ in records.load(connection).values()]
 
     def all_done(self) -> bool:
         """Whether every task is finished, and there is one."""
-        with self._begun() as connection:
+        with self._session.begun() as connection:
             return handing_out.done(connection)
 
-    def _repair(self, role: Role) -> Reply:
-        """Brings every CSV back to what the database says, whatever it looks like."""
+    def _whole(self, job: Job) -> Reply:
+        """What looks at every CSV: has a place of its own between two transactions."""
         try:
-            if role != "owner":
-                raise NotAuthorised("only the queue's owner may say Repair")
-            self._restore_folders()
-            return protocol.RepairedReply(actions=self.outputs.repair_all(self.transaction))
-        except (NotAuthorised, StorageFailure) as error:
+            if job.role != "owner":
+                name = type(job.request).__name__
+                raise NotAuthorised(f"only the queue's owner may say {name}")
+            return self._audit() if isinstance(job.request, protocol.Audit) else self._repair()
+        except (NotAuthorised, DirectoryUnavailable, StorageFailure) as error:
             return protocol.error_reply(error)
 
-    def _restore_folders(self) -> None:
-        """What cannot be put back is told by the repair of that directory."""
-        with suppress(DirectoryError), self.transaction() as connection:
-            paths = [path for path, _ in records.load(connection).values()]
-            self.claims.restore(connection, paths)
+    def _repair(self) -> Reply:
+        actions = mending.repair(self.outputs, self.claims, self.transaction)
+        return protocol.RepairedReply(actions=actions)
+
+    def _audit(self) -> Reply:
+        """Proves that database and CSVs agree, while nothing is being written."""
+        with self.transaction() as connection:
+            proof = proving.Proof(connection, self.home, self._disk, self._lanes)
+            return proving.answer(proof)
 
 
 def _refusal(error: Exception) -> Reply:

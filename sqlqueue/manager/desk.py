@@ -20,6 +20,7 @@ from sqlqueue.keys import Keys
 from sqlqueue.manager.connection import Connection
 from sqlqueue.manager.limits import Limits
 from sqlqueue.manager.question import STRANGER, Question
+from sqlqueue.manager.scales import Scales
 from sqlqueue.manager.waiting import WaitingRoom, may_wait
 from sqlqueue.manager.writer import Job, Writer
 
@@ -202,33 +203,6 @@ class Desk:
     def close(self) -> None:
         """No further figures are read; those on their way still leave."""
         self._figures.close()
-
-
-class Scales:
-    """What all connections together make the manager keep in memory, and who pays when it is
-    too much: the worker over TCP that holds most.  It may come again.
-    """
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._held: dict[Connection, int] = {}
-        self._total_bytes = 0
-
-    def weigh(self, connection: Connection) -> None:
-        now_bytes, before_bytes = connection.held_bytes, self._held.pop(connection, 0)
-        self._total_bytes += now_bytes - before_bytes
-        if now_bytes:
-            self._held[connection] = now_bytes
-        if self._total_bytes > self._limit_bytes:
-            self._drop_heaviest()
-
-    def _drop_heaviest(self) -> None:
-        paying = [each for each in self._held if each.role != "owner" and each.is_open]
-        if paying:
-            heaviest = max(paying, key=self._held.__getitem__)
-            log.warning("%s holds too much of the manager's memory: dropped", heaviest.peer)
-            heaviest.abort()
-            self.weigh(heaviest)
 
 
 class Figures:

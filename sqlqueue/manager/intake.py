@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue import unsubmitted
+from sqlqueue.disk import Disk
 from sqlqueue.home import Home
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.protocol import Ack, Error, Reply, SubmitResult
@@ -39,11 +40,19 @@ class _File:
 class Intake:
     """Knows when to look again and which files cannot be taken in."""
 
-    def __init__(self, home: Home, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        clock: Callable[[], float],
+        disk: Disk | None = None,
+        lanes: Lanes | None = None,
+    ) -> None:
         self._home = home
         self._clock = clock
         self._next_look: float | None = None
-        self._lanes = Lanes()
+        self._disk = disk or Disk()
+        self._lanes = lanes or Lanes()
         self._hopeless: dict[Path, float] = {}
 
     def jobs(self, committer: Committer) -> list[Job]:
@@ -93,13 +102,12 @@ class Intake:
                 done.setdefault(file.path.parent, []).append(file)
             elif isinstance(reply, Error) and not reply.retryable:
                 self._reject(file.path, reply.message)
-        self._lanes.run({folder: partial(_remove, files) for folder, files in done.items()})
+        self._lanes.run({folder: partial(self._remove, files) for folder, files in done.items()})
 
-
-def _remove(files: list[_File]) -> None:
-    for each in files:
-        if unsubmitted.remove(each.path, each.result):
-            log.info("Took in %s", each.path)
+    def _remove(self, files: list[_File]) -> None:
+        for each in files:
+            if unsubmitted.remove(each.path, each.result, self._disk):
+                log.info("Took in %s", each.path)
 
 
 def _scan(folder: Path, reject: Callable[[Path, str], None]) -> list[_File]:

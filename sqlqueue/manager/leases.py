@@ -8,7 +8,7 @@ Pure: the clock is an argument.  What is not here: what happens to a task whose 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,6 +44,15 @@ class Leases:
     def grant(self, attempt: Attempt, now: float) -> None:
         """Begins, or begins again, the lease of an attempt."""
         self._held[attempt.task_id] = Lease(attempt, now + attempt.lease_seconds, now)
+
+    def settle(self, running: Iterable[Attempt], now: float) -> None:
+        """From now on these attempts are known to run, and no others; each has one full lease."""
+        known = {each.attempt.id: each for each in self._held.values()}
+        self._held = {
+            each.task_id: known.get(each.id) or Lease(each, now + each.lease_seconds, now)
+            for each in running
+        }
+        self.renew_all(now)
 
     def renew(self, task_id: str, worker_id: str, number: int | None, now: float) -> Lease | None:
         """Renews the lease that the worker holds on the task; None when it holds none."""

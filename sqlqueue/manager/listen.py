@@ -38,12 +38,14 @@ class UnixSocket:
     socket: socket.socket
     path: Path
     recorded: str
+    inode: int
 
     def remove(self) -> None:
-        """Takes the name away, and the private folder if it has one."""
+        """Takes the name away, if it still is ours, and the private folder if it has one."""
         self.socket.close()
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            if os.lstat(self.path).st_ino == self.inode:  # else who took over listens there
+                os.unlink(self.path)
         _remove_private(self.path.parent)
 
 
@@ -57,9 +59,13 @@ def bind_unix(home: Home, backlog: int) -> UnixSocket:
             if error.errno not in _NO_SOCKETS:
                 raise HomeError(f"{home.socket}: cannot listen: {error.strerror}") from None
         else:
-            return UnixSocket(bound, home.socket, home.socket.name)
+            return _named(bound, home.socket, home.socket.name)
     path = _private_folder() / home.socket.name
-    return UnixSocket(_bind(path, backlog), path, str(path))
+    return _named(_bind(path, backlog), path, str(path))
+
+
+def _named(bound: socket.socket, path: Path, recorded: str) -> UnixSocket:
+    return UnixSocket(bound, path, recorded, os.lstat(path).st_ino)
 
 
 def _bind(path: Path, backlog: int) -> socket.socket:
@@ -86,7 +92,7 @@ def _private_folder() -> Path:
 
 
 def _forget_dead(home: Home) -> None:
-    """Removes what a manager that died left: whoever holds the lock knows that it is dead."""
+    """Removes what a manager left that died, or was taken over: we hold the lock."""
     _unlink_socket(home.socket)
     found = home.manager() or {}
     recorded = Path(str(found.get("unix_socket", "")))

@@ -5,6 +5,7 @@ The same messages, the same transaction, the same lock; in the command's own thr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from sqlqueue.errors import from_wire
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager.committer import Committer, Job
+from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Reply, Request
 
 
@@ -30,14 +32,36 @@ class Local:
             raise from_wire(reply.code, reply.message, reply.retryable)
         return reply
 
+    def take_in(self) -> int:
+        """Takes in what workers left as files, as a manager does when it starts."""
+        taken = 0
+        while jobs := Intake(self._committer.home, clock=time.monotonic).jobs(self._committer):
+            answers = self._committer.process(jobs)
+            Intake(self._committer.home, clock=time.monotonic).settle(answers)
+            acked = sum(isinstance(reply, protocol.Ack) for _, reply in answers)
+            taken += acked
+            if not acked:
+                break
+        return taken
+
+    def set_aside(self) -> list[str]:
+        """Files of a person's that were moved, the oldest first."""
+        return list(self._committer.figures()["set_aside"])
+
 
 @contextmanager
 def open_local(home: Home, disk: Disk | None = None) -> Iterator[Local]:
     """Owns the home inside the block; raises `ManagerRunning` when another does."""
-    with HomeLock(home, "a command"):
-        committer = Committer(home, disk=disk)
-        committer.open()
-        try:
-            yield Local(committer)
-        finally:
-            committer.close()
+    with HomeLock(home, "a command") as lock, opened(home, lock, disk) as local:
+        yield local
+
+
+@contextmanager
+def opened(home: Home, lock: HomeLock, disk: Disk | None = None) -> Iterator[Local]:
+    """The queue inside the block; the caller holds the home's lock."""
+    committer = Committer(home, disk=disk, lock=lock)
+    committer.open()
+    try:
+        yield Local(committer)
+    finally:
+        committer.close()

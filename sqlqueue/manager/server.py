@@ -19,12 +19,14 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 from sqlqueue import keys
 from sqlqueue.disk import Disk
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import listen
@@ -32,7 +34,7 @@ from sqlqueue.manager.desk import Desk
 from sqlqueue.manager.door import Door
 from sqlqueue.manager.limits import DEFAULT, Limits
 from sqlqueue.manager.writer import Writer
-from sqlqueue.store.engine import on_network
+from sqlqueue.whereabouts import place_of
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -49,17 +51,27 @@ class Options:
 
 
 def serve(
-    home: Home, *, host: str | None = None, port: int | None = None, until_done: bool = False
+    home: Home,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    until_done: bool = False,
+    take_over: bool = False,
 ) -> int:
     """Runs the manager of `home` until it is told to stop; the exit status.
 
-    Raises `ManagerRunning` when there is one, and what opening the queue raises.
+    Raises `ManagerRunning` when there is one that is not to be taken over, and what opening the
+    queue raises.
     """
     home.queue_id()
     keys.create(home)
     _raise_file_limit()
-    options = Options(host=host, port=port, until_done=until_done)
-    with HomeLock(home, "sqlqueue serve"), asyncio.Runner(loop_factory=_new_loop) as runner:
+    lock = HomeLock(home, "sqlqueue serve", take_over=take_over)
+    writer = partial(Writer, lock=lock)
+    options = Options(host=host, port=port, until_done=until_done, writer=writer)
+    with lock, asyncio.Runner(loop_factory=_new_loop) as runner:
+        if lock.taken_from:
+            log.warning("The queue is taken over from %s", lock.taken_from)
         return runner.run(_serve(home, options))
 
 
@@ -144,7 +156,7 @@ class Server:
             "host": listen.reachable_host(self._tcp) if self._tcp else None,
             "port": self._tcp.getsockname()[1] if self._tcp else None,
             "pid": os.getpid(),
-            "hostname": socket.gethostname(),
+            **place_of(self._home.path).as_note(),
             "fingerprint": self._keys.fingerprint,
             "started_at": self._started_at,
             "version": _version(),

@@ -20,9 +20,9 @@ from sqlqueue.store import memory, reading
 
 
 def begin(book: Notebook, connection: Connection, now: float) -> None:
-    """After a start: every running attempt gets one full lease."""
-    for attempt in reading.running(connection):
-        book.leases.grant(attempt, now)
+    """After a start, and when it is not known what was committed: every attempt that runs gets
+    one full lease, and no other has any."""
+    book.leases.settle(reading.running(connection), now)
 
 
 def handle(book: Notebook, request: Request, role: str, context: Context) -> Reply:
@@ -49,7 +49,7 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
         case protocol.DescribeExperiments():
             known = memory.recall(context.connection, request.names)
             return protocol.ExperimentsReply(experiments=known)
-        case protocol.Hello() | protocol.StatusRequest() | protocol.Repair():
+        case protocol.Hello() | protocol.StatusRequest() | protocol.Repair() | protocol.Audit():
             raise ProtocolError(f"{type(request).__name__} is not for the writer")
         case _:
             assert_never(request)

@@ -19,13 +19,14 @@ from typing import Any, Final
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerStopping, QueueError, StorageFailure
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
+from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import live
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Reply
 from sqlqueue.store import summary
-from sqlqueue.store.engine import on_network
 from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 
 __all__ = ["Job", "Writer"]
@@ -34,10 +35,10 @@ MOST_JOBS: Final = 1000
 LOOK_SECONDS: Final = 30.0
 _TICK: Final = object()
 _STOP: Final = object()
-_ALONE: Final = (protocol.Repair, protocol.PrepareDirectories)
+_ALONE: Final = (protocol.Repair, protocol.Audit, protocol.PrepareDirectories)
 """Messages that need a commit of their own, before what follows them."""
 
-_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask)
+_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit)
 """Messages after which no task can have become available."""
 
 log = logging.getLogger("sqlqueue.manager")
@@ -60,12 +61,13 @@ class Writer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         limit_seconds: float = LIMIT_SECONDS,
+        lock: HomeLock | None = None,
     ) -> None:
         self.home = home
         self._answered = answered
         lanes = Lanes(limit_seconds)
-        self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall)
-        self._intake = Intake(home, clock=clock)
+        self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
+        self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -162,6 +164,8 @@ class Writer:
                     self._show(look)
             if _TICK in batch and not self._stopping:
                 self._tick()
+            if self._committer.damage is not None:
+                raise self._committer.damage
         self._refuse_rest()
 
     def _show(self, look: Look) -> None:
@@ -218,7 +222,9 @@ class Writer:
 
     def _refuse_rest(self) -> None:
         """What came after the stop is refused, not lost: its sender asks again later."""
-        refused = self._fatal or ManagerStopping()
+        refused = self._fatal
+        if refused is None or not refused.retryable:  # theirs is not the fault: another may come
+            refused = ManagerStopping()
         with contextlib.suppress(queue.Empty):
             while True:
                 item = self._waiting.get_nowait()

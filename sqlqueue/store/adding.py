@@ -47,7 +47,7 @@ def add(
 
     `directories`: the key of each output directory as spelled.
     """
-    phase_keys = _phases(connection, {each.phase for each in new})
+    phase_keys = phase_keys_of(connection, {each.phase for each in new})
     existing = _existing(connection, new)
     counts = _count(new, existing, phase_keys)
     _insert_new(connection, _first_of_each(new, existing), phase_keys, now)
@@ -60,7 +60,7 @@ def add(
     return counts, [link for link in linked if link[0] in completed]
 
 
-def _phases(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+def phase_keys_of(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     """The keys of those phases, which are made where they do not exist."""
     wanted = sorted(names)
     connection.execute(insert(phases).on_conflict_do_nothing(), [{"name": name} for name in wanted])
@@ -239,10 +239,15 @@ def _add_links(
     connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int]
 ) -> list[tuple[str, int]]:
     """Links cells to their directories; returns the links that were not there before."""
-    wanted = dict.fromkeys((each.signature, directories[each.output_dir]) for each in new)
-    link = task_output_dirs.c
-    query = select(link.signature, link.directory_id).where(
-        link.signature.in_({signature for signature, _ in wanted})
+    return link(connection, ((each.signature, directories[each.output_dir]) for each in new))
+
+
+def link(connection: Connection, pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Links tasks to directories by key; returns the links that were not there before."""
+    wanted = dict.fromkeys(pairs)
+    column = task_output_dirs.c
+    query = select(column.signature, column.directory_id).where(
+        column.signature.in_({signature for signature, _ in wanted})
     )
     there = {(row.signature, row.directory_id) for row in connection.execute(query)}
     missing = [each for each in wanted if each not in there]

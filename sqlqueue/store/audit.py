@@ -16,11 +16,13 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection, Engine, func, select, text
 
+from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.rows import line, row
-from sqlqueue.store import csv_file, engine, records
+from sqlqueue.store import condition, csv_file, engine, records
 from sqlqueue.store.csv_file import Record
+from sqlqueue.store.directories import marker_of
 from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
 
 MOST_LOOKS: Final = 30
@@ -42,7 +44,7 @@ def verify(home: Home) -> Iterator[Finding]:
     reader = engine.open_reader(home)
     try:
         with reader.begin() as connection:
-            yield from _database(connection)
+            yield from of_database(home.database, connection)
             directories = records.load(connection)
         for key in sorted(directories):
             yield from _directory(home, reader, key)
@@ -50,13 +52,22 @@ def verify(home: Home) -> Iterator[Finding]:
         reader.dispose()
 
 
+def verify_database(path: Path) -> Iterator[Finding]:
+    """Everything that is wrong with a database by itself: a backup."""
+    reader = engine.open_file(path)
+    try:
+        with reader.begin() as connection:
+            yield from of_database(path, connection)
+    finally:
+        reader.dispose()
+
+
 # --- the database against itself ------------------------------------------------------------
 
 
-def _database(connection: Connection) -> Iterator[Finding]:
-    for (found,) in connection.execute(text("PRAGMA quick_check")):
-        if found != "ok":
-            yield Finding("error", "queue.db", f"SQLite says: {found}")
+def of_database(path: Path, connection: Connection) -> Iterator[Finding]:
+    """What does not fit together inside the database."""
+    condition.refuse_damage(path, connection.exec_driver_sql)
     for broken in connection.execute(text("PRAGMA foreign_key_check")):
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
     yield from _lifecycle(connection)
@@ -80,8 +91,8 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
          (state == State.FAILED.value) & (tasks.c.failures < tasks.c.max_attempts)
          & (tasks.c.losses == 0)),
     ]  # fmt: skip
-    for message, condition in rules:
-        for task_id in connection.execute(select(tasks.c.task_id).where(condition)).scalars():
+    for message, rule in rules:
+        for task_id in connection.execute(select(tasks.c.task_id).where(rule)).scalars():
             yield Finding("error", task_id, message)
 
 
@@ -110,6 +121,8 @@ def _numbers(connection: Connection) -> Iterator[Finding]:
 
 def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
     """Looks again while a manager may be between an append and its commit."""
+    with reader.begin() as connection:
+        yield from of_marker(home, *records.load(connection, [key])[key])
     before: tuple[Record, str] | None = None
     looks = 0
     while looks < MOST_LOOKS:
@@ -124,6 +137,21 @@ def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
             break
         time.sleep(PAUSE_SECONDS)
     yield Finding("error", f"{path}/{csv_file.NAME}", before[1] if before else "")
+
+
+def of_marker(home: Home, path: str, record: Record) -> Iterator[Finding]:
+    """A folder that has a CSV of ours says so: another queue, and `recover`, can tell by it."""
+    folder = home.absolute(path)
+    if record.columns is None or not folder.is_dir():
+        return
+    try:
+        owner = marker_of(folder)
+    except (OSError, DirectoryError) as error:
+        yield Finding("error", path, str(error))
+        return
+    if owner != home.queue_id():
+        says = f"belongs to another queue ({owner})" if owner else "is missing"
+        yield Finding("error", f"{path}/{csv_file.MARKER}", says)
 
 
 def _compare(connection: Connection, folder: Path, key: int, record: Record) -> str | None:
@@ -145,10 +173,10 @@ def _compare_lines(
 ) -> str | None:
     columns = record.columns or ()
     length, checksum, number = 0, csv_file.EMPTY, 0
-    for number, expected in enumerate(_expected(connection, key, columns), start=1):
+    for number, each in enumerate(expected(connection, key, columns), start=1):
         found = next(content, b"")
-        if found != expected:
-            return f"line {number}, {_difference(found, expected, columns)}"
+        if found != each:
+            return f"line {number}, {_difference(found, each, columns)}"
         length, checksum = length + len(found), csv_file.extend(checksum, found)
     if (length, checksum) != (record.length_bytes, record.checksum):
         return f"agrees with its rows, but its record says {record.length_bytes} bytes"
@@ -157,7 +185,8 @@ def _compare_lines(
     return None
 
 
-def _expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+def expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+    """The lines that the database makes of a CSV."""
     yield line(columns)
     for values in records.rows_of(connection, key):
         yield row(columns, values)

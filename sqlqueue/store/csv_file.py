@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.disk import Disk
+from sqlqueue.home import OUTPUT_MARKER
+from sqlqueue.plan.rows import line
+from sqlqueue.plan.task import OWN_COLUMNS
 
 NAME: Final = "final_results.csv"
 NEW_NAME: Final = ".final_results.csv.new"
-MARKER: Final = ".sqlqueue.json"
+MARKER: Final = OUTPUT_MARKER
 EMPTY: Final = "0000000000000001"
 """The checksum of no bytes."""
 
@@ -89,8 +92,13 @@ def look_of(status: os.stat_result) -> str:
     return ":".join(map(str, parts))
 
 
+def same_file(look: str, other: str) -> bool:
+    """Whether both are looks of one file, whatever happened to it in between."""
+    return look.split(":")[:2] == other.split(":")[:2]
+
+
 @contextmanager
-def _opened(disk: Disk, path: Path, flags: int) -> Iterator[int]:
+def opened(disk: Disk, path: Path, flags: int) -> Iterator[int]:
     """An ordinary file, or `NotAsRecorded` when the name means something else."""
     try:
         fd = disk.open(path, flags | _SAFE)
@@ -116,7 +124,7 @@ def append(disk: Disk, path: Path, record: Record, data: bytes, rows: int) -> Re
     Opened anew each time: a descriptor kept open would go on writing into a file that an
     editor has long replaced.
     """
-    with _opened(disk, path, os.O_WRONLY | os.O_APPEND) as fd:
+    with opened(disk, path, os.O_WRONLY | os.O_APPEND) as fd:
         if look_of(os.fstat(fd)) != record.look:
             raise NotAsRecorded(f"{path} was changed from outside")
         disk.append(fd, data)
@@ -136,7 +144,7 @@ def append(disk: Disk, path: Path, record: Record, data: bytes, rows: int) -> Re
 
 def cut(disk: Disk, path: Path, length_bytes: int, expected_look: str) -> str:
     """Cuts the file that looks so back to that length, synced; returns how it then looks."""
-    with _opened(disk, path, os.O_WRONLY) as fd:
+    with opened(disk, path, os.O_WRONLY) as fd:
         if look_of(os.fstat(fd)) != expected_look:
             raise NotAsRecorded(f"{path} was changed from outside")
         if os.fstat(fd).st_size > length_bytes:
@@ -148,7 +156,7 @@ def cut(disk: Disk, path: Path, length_bytes: int, expected_look: str) -> str:
 def inspect(disk: Disk, path: Path, record: Record) -> Found:
     """Reads the whole file and says what it is.  Raises `OSError` when it cannot be read."""
     try:
-        with _opened(disk, path, os.O_RDONLY) as fd:
+        with opened(disk, path, os.O_RDONLY) as fd:
             return _classify(fd, record)
     except NotAsRecorded:
         return Found(Kind.FOREIGN if os.path.lexists(path) else Kind.ABSENT)
@@ -188,12 +196,15 @@ def tail(path: Path, start: int, limit_bytes: int) -> bytes:
         return file.read(limit_bytes)
 
 
-def write_new(disk: Disk, folder: Path, lines: Iterable[bytes]) -> tuple[Path, int, str]:
+def write_new(
+    disk: Disk, folder: Path, lines: Iterable[bytes], epoch: int = 0
+) -> tuple[Path, int, str]:
     """Writes and syncs the file that is to take the CSV's place, beside it.
 
     Returns its path, length and checksum.  It gets the permissions of the file it replaces.
+    No two managers write under one name: one that was taken over must not find another's.
     """
-    path = folder / NEW_NAME
+    path = folder / f"{NEW_NAME}-{epoch}"
     with suppress(FileNotFoundError):
         disk.unlink(path)
     try:
@@ -232,6 +243,16 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
+def has_own_header(path: Path) -> bool:
+    """Whether an ordinary file is there that begins as a CSV of ours does."""
+    own = line(OWN_COLUMNS)[:-1]
+    try:
+        with opened(Disk(), path, os.O_RDONLY) as fd:
+            return os.pread(fd, len(own), 0) == own
+    except (OSError, NotAsRecorded):
+        return False
+
+
 def look_at(disk: Disk, path: Path) -> str:
     """How the file under that name looks now; empty when there is none."""
     try:
@@ -242,6 +263,8 @@ def look_at(disk: Disk, path: Path) -> str:
 
 def look_first(disk: Disk, path: Path) -> str:
     """The same at the start, when what a death left of an unfinished rewrite is removed."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        disk.unlink(path.with_name(NEW_NAME))
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path.parent) as entries:
+        for each in entries:
+            if each.name.startswith(NEW_NAME):
+                disk.unlink(Path(each.path))
     return look_at(disk, path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -97,11 +98,21 @@ class Claims:
         known = records.directory_keys(connection, paths)
         queue_id = self.home.queue_id()
         calls = {
-            path: partial(_restore, self.disk, self.home.absolute(path), queue_id)
+            path: partial(self._restore, self.home.absolute(path), queue_id)
             for path in sorted(known)
             if self._written(connection, path, known)
         }
         return [known[path] for path, absent in _all(self.lanes.run(calls)).items() if absent]
+
+    def make(self, paths: list[str]) -> None:
+        """Makes and marks directories by their stored paths."""
+        self._make(paths, set_aside=False)
+
+    def remark(self, folders: Iterable[Path]) -> None:
+        """Marks folders of ours anew: the queue has another id now."""
+        queue_id = self.home.queue_id()
+        calls = {str(each): partial(self._mark, each, queue_id) for each in folders}
+        _all(self.lanes.run(calls))
 
     def _written(self, connection: Connection, path: str, known: Mapping[str, int]) -> bool:
         """Whether a CSV of ours is, or was, in that directory."""
@@ -115,7 +126,7 @@ class Claims:
         folders = {path: self.home.absolute(path) for path in paths}
         checks = {p: partial(_check, folder, queue_id, set_aside) for p, folder in folders.items()}
         _all(self.lanes.run(checks))
-        makes = {p: partial(_make, self.disk, folder, queue_id) for p, folder in folders.items()}
+        makes = {p: partial(self._claim, folder, queue_id) for p, folder in folders.items()}
         _all(self.lanes.run(makes))
         if not set_aside:
             return []
@@ -123,6 +134,28 @@ class Claims:
         moves = {p: partial(_move_aside, self.disk, folder) for p, folder in folders.items()}
         moved = _all(self.lanes.run(moves))
         return [self.home.relative(target) for target in moved.values() if target is not None]
+
+    def _claim(self, folder: Path, queue_id: str) -> None:
+        """Makes and marks the directory, which also shows that it can be written."""
+        if marker_of(folder) != queue_id:
+            self._mark(folder, queue_id)
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable by this user; change its permissions")
+
+    def _restore(self, folder: Path, queue_id: str) -> bool:
+        """Puts the folder and its marker back where they are missing; whether the folder was."""
+        if _check_owner(folder, queue_id) == queue_id:
+            return False
+        _check_folder(folder)
+        absent = not folder.is_dir()
+        self._mark(folder, queue_id)
+        return absent
+
+    def _mark(self, folder: Path, queue_id: str) -> None:
+        """Only what is there for good is marked: a marker says that its folder is."""
+        self.disk.make_folders(folder, below=self.home.root.resolve())
+        data = json.dumps({"format": 1, "queue": queue_id}) + "\n"
+        self.disk.write_beside(folder / csv_file.MARKER, data.encode())
 
 
 def _all(outcomes: Mapping[str, T | BaseException]) -> dict[str, T]:
@@ -137,10 +170,41 @@ def _all(outcomes: Mapping[str, T | BaseException]) -> dict[str, T]:
     return {each: value for each, value in outcomes.items() if not isinstance(value, BaseException)}
 
 
+def with_results(home: Home, output_dirs: Iterable[str], queue_id: str | None) -> list[str]:
+    """Those that are marked as that queue's, or as any's if none is given, and have a CSV."""
+    found = []
+    for each in output_dirs:
+        folder = home.root / each
+        with suppress(DirectoryError, OSError):
+            owner = marker_of(folder)
+            if owner == (queue_id or owner) and owner and os.path.lexists(folder / csv_file.NAME):
+                found.append(each)
+    return found
+
+
+def check_left(folder: Path, queue_id: str | None) -> None:
+    """Raises when the directory is another queue's, or holds a CSV and is nobody's."""
+    owner = marker_of(folder)
+    if queue_id is not None:
+        _check_owner(folder, queue_id)
+    file = folder / csv_file.NAME
+    if owner is None and os.path.lexists(file) and not csv_file.has_own_header(file):
+        raise DirectoryError(
+            f"has a {csv_file.NAME} that sqlqueue did not write; it was not touched. Move it "
+            "away, then run the same command again"
+        )
+    _check_folder(folder)
+
+
 def _check(folder: Path, queue_id: str, set_aside: bool) -> None:
     """Raises when the directory is another queue's or holds a CSV of a person's."""
-    _check_owner(folder, queue_id)
+    owner = _check_owner(folder, queue_id)
     file = folder / csv_file.NAME
+    if not set_aside and owner and csv_file.has_own_header(file):
+        raise DirectoryError(
+            f"has a {csv_file.NAME} of this queue of which the database knows nothing: is it "
+            "older than that file? `sqlqueue recover FILES...` takes the rows in"
+        )
     if not set_aside and os.path.lexists(file):
         raise DirectoryError(
             f"has a {csv_file.NAME} that this queue did not write; it was not touched. Move it "
@@ -165,31 +229,6 @@ def _check_folder(folder: Path) -> None:
         raise DirectoryError("is a file; an output_dir must be a folder")
 
 
-def _restore(disk: Disk, folder: Path, queue_id: str) -> bool:
-    """Puts the folder and its marker back where they are missing; whether the folder was."""
-    if _check_owner(folder, queue_id) == queue_id:
-        return False
-    _check_folder(folder)
-    absent = not folder.is_dir()
-    _make_folder(disk, folder)
-    _mark(disk, folder, queue_id)
-    return absent
-
-
-def _mark(disk: Disk, folder: Path, queue_id: str) -> None:
-    data = json.dumps({"format": 1, "queue": queue_id}) + "\n"
-    disk.write_beside(folder / csv_file.MARKER, data.encode())
-
-
-def _make(disk: Disk, folder: Path, queue_id: str) -> None:
-    """Makes and marks the directory, which also shows that it can be written."""
-    _make_folder(disk, folder)
-    if marker_of(folder) != queue_id:
-        _mark(disk, folder, queue_id)
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(13, "not writable by this user; change its permissions")
-
-
 def _move_aside(disk: Disk, folder: Path) -> Path | None:
     """Where the CSV of a person's was moved to; None when there is none."""
     file = folder / csv_file.NAME
@@ -199,17 +238,6 @@ def _move_aside(disk: Disk, folder: Path) -> Path | None:
     disk.set_aside(file, target)
     disk.fsync_dir(folder)
     return target
-
-
-def _make_folder(disk: Disk, folder: Path) -> None:
-    """Makes the folder and what leads to it, each durable in the one above."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for each in reversed(missing):
-        each.mkdir(exist_ok=True)
-        disk.fsync_dir(each.parent)
 
 
 def marker_of(folder: Path) -> str | None:

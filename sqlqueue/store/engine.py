@@ -11,46 +11,22 @@ import logging
 import os
 import sqlite3
 import stat
-from contextlib import closing
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
+from sqlqueue.store import condition, detaching
+from sqlqueue.store.condition import BUSY_MILLISECONDS, WAY_OUT
 
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the folder."""
-
-BUSY_MILLISECONDS: Final = 10_000
-NETWORK_FILESYSTEMS: Final = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs",
-     "glusterfs", "9p", "ncpfs", "orangefs")
-)  # fmt: skip
-
-
-def filesystem(path: Path) -> str:
-    """The type of the filesystem that holds `path`, as Linux names it; empty if unknown."""
-    found, longest = "", -1
-    try:
-        mounts = Path("/proc/self/mounts").read_text()
-    except OSError:
-        return found
-    target = path.resolve()
-    for each in mounts.splitlines():
-        _, point, kind, *_ = each.split(" ")
-        folder = point.encode().decode("unicode_escape")
-        if target.is_relative_to(folder) and len(folder) >= longest:
-            found, longest = kind, len(folder)
-    return found
-
-
-def on_network(path: Path) -> bool:
-    """Whether `path` lies on a network or FUSE filesystem, where WAL mode is unsafe."""
-    kind = filesystem(path)
-    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse")
 
 
 def migrations_folder() -> Path:
@@ -62,14 +38,14 @@ def migrations_folder() -> Path:
     raise DatabaseError(f"the migrations are missing beside {package}; install sqlqueue again")
 
 
-def open_writer(home: Home) -> Engine:
+def open_writer(home: Home, disk: Disk | None = None) -> Engine:
     """The engine of the one process that holds the home's lock; migrates if needed."""
-    _check(home.database)
-    _make_private(home.database)
+    condition.check(home)
+    _make_private(home.database, disk or Disk())
     engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
     try:
         _migrate(engine, home.database)
-        Disk().fsync_dir(home.path)  # a database that is new has its name there for good
+        (disk or Disk()).fsync_dir(home.path)  # a database that is new has its name there for good
     except BaseException:
         engine.dispose()
         raise
@@ -79,20 +55,82 @@ def open_writer(home: Home) -> Engine:
 def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     """A read-only engine, good beside a running manager; raises if there is nothing to read.
 
-    Leaves no trace: see `_reading`.  `own_writer`: this process holds the writer's engine; the
-    first to open the log's index decides for the whole process whether it may be written.
+    Leaves no trace: see `condition.reading`.  `own_writer`: this process holds the writer's
+    engine; the first to open the log's index decides for the whole process whether it may be
+    written.
     """
+    if own_writer:
+        return _reader(home.database, trace=True)
+    if on_network(home.path) and home.database.is_file():
+        return _private(home)
+    return _plain(home)
+
+
+def _plain(home: Home) -> Engine:
+    condition.glance(home)
     if not home.database.exists():
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
-    if not own_writer:
-        _check(home.database)
-    version = _version(home.database)
+    return _reader(home.database)
+
+
+def _reader(path: Path, *, trace: bool = False) -> Engine:
+    version = condition.version(path)
     if version != HEAD:
-        raise DatabaseError(
-            f"{home.database}: is of version {version}, this sqlqueue reads {HEAD}; "
-            "`sqlqueue init` or `sqlqueue serve` brings it up to date"
+        raise _other_version(path, version)
+    return _engine(path, read_only=True, trace=trace)
+
+
+def _private(home: Home) -> Engine:
+    """A copy that nobody else has open: where hosts share the filesystem the manager has the
+    database to itself, and the locks of other hosts are not to be relied upon.  The copy goes
+    with the engine."""
+    view = Home(Path(mkdtemp(prefix="sqlqueue-look-")))
+    try:
+        detaching.copy_home(home, view)
+        engine = _plain(view)
+    except BaseException as error:
+        rmtree(view.path, ignore_errors=True)
+        if isinstance(error, DatabaseError):
+            raise type(error)(error.message.replace(str(view.path), str(home.path))) from None
+        raise
+    event.listen(engine, "engine_disposed", lambda _: rmtree(view.path, ignore_errors=True))
+    return engine
+
+
+def refuse_newer(path: Path) -> None:
+    """Raises for a database of which this sqlqueue cannot tell what it holds."""
+    version = condition.version(path)
+    if version is not None and version > HEAD:
+        raise _other_version(path, version)
+
+
+def _other_version(path: Path, version: str | None) -> DatabaseError:
+    if version is not None and version > HEAD:
+        return DatabaseError(
+            f"{path}: was written by a newer sqlqueue (version {version}, this one knows up to "
+            f"{HEAD}); install that version or a later one"
         )
-    return _engine(home.database, read_only=True, trace=own_writer)
+    return DatabaseError(
+        f"{path}: is of version {version}, this sqlqueue reads {HEAD}; "
+        "`sqlqueue init` or `sqlqueue serve` brings it up to date"
+    )
+
+
+def open_file(path: Path) -> Engine:
+    """A read-only engine for a database that is no home's; raises for what is none."""
+    condition.check_file(path)
+    return _engine(path, read_only=True, trace=False)
+
+
+def open_alone(path: Path) -> Engine:
+    """A database that nobody else knows of, without a log; migrated, made if need be."""
+    engine = _engine(path, read_only=False, shared=False)
+    try:
+        _migrate(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 def open_memory() -> Engine:
@@ -108,7 +146,7 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
     plain = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
-        address = plain if trace else _reading(path)
+        address = plain if trace else condition.reading(path)
         return sqlite3.connect(address, uri=True, check_same_thread=False)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
@@ -127,7 +165,7 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
         @event.listens_for(engine, "handle_error")
         def _on_error(context: ExceptionContext) -> None:
             if isinstance(context.original_exception, sqlite3.Error):  # not a Ctrl-C
-                raise _unreadable(path, context.original_exception) from None
+                raise condition.unreadable(path, context.original_exception) from None
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -136,54 +174,23 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
     return engine
 
 
-def _reading(path: Path) -> str:
-    """How to open the database for a look that writes nothing, not even beside it.
-
-    Left to itself SQLite makes the two files of its write-ahead log where a clean stop removed
-    them, and tidies them after a crash.  With no log there, the file is taken for unchanging:
-    chosen anew for each connection, since a manager may start meanwhile.
-    """
-    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    how = ("&readonly_shm=1" if index.exists() else "") if log.exists() else "&immutable=1"
-    return f"{path.as_uri()}?mode=ro{how}"
-
-
 def _write_pragmas(connection: Any, shared: bool) -> None:
-    """WAL where its shared memory is safe; otherwise the file is owned alone."""
+    """WAL where its shared memory is safe; otherwise the file is owned alone.
+
+    There the journal stays and is emptied: one that was taken over must not remove, by its
+    name, the journal of whoever came after it.
+    """
     if not shared:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'DELETE'}")
+    connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
 
 
-def _check(path: Path) -> None:
-    """Refuses what is not an SQLite database before SQLite gets to touch it.
-
-    Never where this process has the database open: a process that closes a file gives up every
-    lock that it holds on it (POSIX), and the next stranger to close the database would take its
-    log, with what was committed since, for nobody's and remove it.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise DatabaseError(f"{path}: cannot be read: {error.strerror}") from None
-    if head and not head.startswith(b"SQLite format 3\0"):
-        raise DatabaseError(
-            f"{path}: is not an SQLite database; move it away and put a backup in its place, "
-            "or run `sqlqueue init` again to start an empty queue"
-        )
-    if head:
-        _check_length(path, head)
-
-
-def _make_private(path: Path) -> None:
+def _make_private(path: Path, disk: Disk) -> None:
     """The database is this user's alone from its first instant; SQLite gives its log the mode."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
@@ -191,50 +198,9 @@ def _make_private(path: Path) -> None:
         raise DatabaseError(f"{path}: cannot be opened: {error.strerror}") from None
 
 
-def _check_length(path: Path, head: bytes) -> None:
-    """Refuses a database whose end is missing, of which SQLite would lose what is left.
-
-    Its head says how many pages there are; with a journal beside it, that is for SQLite to judge.
-    """
-    if any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal")):
-        return
-    page_bytes = int.from_bytes(head[16:18], "big")
-    expected = int.from_bytes(head[28:32], "big") * (65536 if page_bytes == 1 else page_bytes)
-    found = path.stat().st_size
-    if found < max(expected, 100):
-        raise DatabaseError(
-            f"{path}: is cut short: {found} bytes of {expected}; put a backup in its place"
-        )
-
-
-def _version(path: Path) -> str | None:
-    """The migration that the database stands at; None when it is empty."""
-    try:
-        with closing(sqlite3.connect(_reading(path), uri=True)) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-            if not names:
-                return None
-            if "alembic_version" not in names:
-                raise DatabaseError(
-                    f"{path}: is a database, but not sqlqueue's; move it away or choose "
-                    "another home with --home"
-                )
-            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            return str(found[0]) if found else None
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: BaseException) -> DatabaseError:
-    passing = isinstance(error, sqlite3.OperationalError)
-    cure = "try again" if passing else "put a backup in its place"
-    return DatabaseError(f"{path}: cannot be read as a database ({error}); {cure}")
-
-
 def _migrate(engine: Engine, path: Path) -> None:
     """Runs the migrations that are missing; nothing is imported when none is."""
-    version = _version(path) if path.exists() else None
+    version = condition.version(path) if path.exists() else None
     if version == HEAD:
         return
     from alembic import command
@@ -246,10 +212,9 @@ def _migrate(engine: Engine, path: Path) -> None:
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
-        raise DatabaseError(
-            f"{path}: was written by a newer sqlqueue (version {version}, this one knows up to "
-            f"{HEAD}); install that version or a later one"
-        )
+        if version > HEAD:
+            raise _other_version(path, version)
+        raise DatabaseError(f"{path}: is of version {version}, which is unknown; {WAY_OUT}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

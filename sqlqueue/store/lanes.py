@@ -63,6 +63,7 @@ class Lanes:
         future = self._stuck.get(key)
         if future is not None and future.done():
             del self._stuck[key]
+            self._lanes += 1  # it is back, and serves again
             return False
         return future is not None
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 
@@ -26,27 +26,17 @@ from sqlqueue.home import Home
 from sqlqueue.plan.rows import row, widened
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import NotAsRecorded, Record
-from sqlqueue.store.lanes import Lanes
+from sqlqueue.store.lanes import Hung, Lanes
 from sqlqueue.store.recovery import Mender, Transaction
+from sqlqueue.store.suspension import Suspension, suspension
 
 Values = Mapping[str, Any]
-
-LONGEST_PAUSE_SECONDS: Final = 30.0
 
 log = logging.getLogger("sqlqueue.manager")
 
 
 class Redo(Exception):
     """Nothing was delivered: directories need mending first, then the batch is done again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """Why a directory is not used for now, and when it is tried again (monotonic clock)."""
-
-    reason: str
-    retry_at: float
-    pause_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +71,7 @@ class Outputs:
         self._due: dict[int, tuple[str, ...]] = {}
         self._redone: dict[int, int] = {}
         self._cut: dict[int, str] = {}
+        self._anew: set[int] = set()
 
     # --- with a transaction ---------------------------------------------------------
 
@@ -207,12 +198,14 @@ class Outputs:
                 record = self._mender.recovered(
                     transaction, key, file, record, self._doubtful.get(key, b"")
                 )
-            if set(columns) - set(record.columns or ()):
+            stale = key in self._anew and record.columns is not None
+            if stale or set(columns) - set(record.columns or ()):
                 wide = tuple(widened(record.columns or (), columns))
                 self._mender.rewrite(transaction, key, file, record, wide, record.look)
         except (OSError, DirectoryUnavailable, NotAsRecorded) as error:
             self._suspend(key, file, error)
             return False
+        self._anew.discard(key)
         self._doubtful.pop(key, None)
         if self.suspended.pop(key, None):
             log.info("Directory %s is usable again", path)
@@ -229,15 +222,21 @@ class Outputs:
             return False
         return bool(record.look) and record.look == self.lanes.one(key, self._looking(file))
 
-    def recover_all(self, transaction: Transaction) -> None:
-        """At the start: every CSV that does not look as it was left is recovered."""
+    def recover_all(self, transaction: Transaction, epoch: int, *, anew: bool = False) -> None:
+        """At the start of an epoch: every CSV that does not look as it was left is recovered.
+
+        `anew`: each is replaced by a new file, so that whoever had the queue before, and may
+        still hold one open, writes into a file that nobody sees.
+        """
         with transaction() as connection:
             known = records.load(connection)
+        self._mender.epoch, self._anew = epoch, set(known) if anew else set()
         look_first = partial(csv_file.look_first, self.disk)
         calls = {key: partial(look_first, self._file(path)) for key, (path, _) in known.items()}
         for key, look in self.lanes.run(calls).items():
-            record = known[key][1]
-            if look != record.look or record.next_checksum is not None:
+            path, record = known[key]
+            changed = look != record.look or record.next_checksum is not None
+            if not self._hangs(key, path, look) and (anew or changed):
                 self.recover(transaction, key)
 
     def _looking(self, file: Path) -> Callable[[], str]:
@@ -267,23 +266,31 @@ class Outputs:
 
     def retry_suspended(self, transaction: Transaction) -> bool:
         """Tries again the suspended directories whose time has come; whether any is back."""
-        back = False
-        for key, suspension in list(self.suspended.items()):
-            if suspension.retry_at <= self._clock() and not self.lanes.stuck(key):
-                back = self.recover(transaction, key) or back
-        return back
+        late = [key for key, each in self.suspended.items() if each.retry_at <= self._clock()]
+        if not (due := [key for key in late if not self.lanes.stuck(key)]):
+            return False
+        with transaction() as connection:
+            known = records.load(connection, due)
+        # Side by side: one after the other, each that hangs would stop everybody for the limit.
+        looks = self.lanes.run({k: self._looking(self._file(p)) for k, (p, _) in known.items()})
+        answering = [key for key in due if not self._hangs(key, known[key][0], looks[key])]
+        return sum(self.recover(transaction, key) for key in answering) > 0
+
+    def _hangs(self, key: int, path: str, look: str | BaseException) -> bool:
+        """Whether a directory did not answer a look; it is suspended then."""
+        if isinstance(look, Hung):
+            self._suspend(key, self._file(path), look)
+        return isinstance(look, Hung)
 
     def trouble(self) -> dict[int, str]:
         """Why each suspended directory is not used; may be read from any thread."""
         return {key: each.reason for key, each in list(self.suspended.items())}
 
     def _suspend(self, key: int, file: Path, error: BaseException) -> None:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         before = self.suspended.get(key)
-        pause = min(LONGEST_PAUSE_SECONDS, before.pause_seconds * 2 if before else 1.0)
-        self.suspended[key] = Suspension(reason, self._clock() + pause, pause)
-        if before is None or before.reason != reason:
-            log.warning("Cannot write %s: %s; it is tried again by itself", file, reason)
+        now = self.suspended[key] = suspension(error, before, self._clock())
+        if before is None or before.reason != now.reason:
+            log.warning("Cannot write %s: %s; it is tried again by itself", file, now.reason)
 
     def _file(self, path: str) -> Path:
         return self.home.absolute(path) / csv_file.NAME

@@ -69,6 +69,14 @@ def advance_epoch(connection: Connection) -> int:
     return number
 
 
+def know_queue(connection: Connection, queue_id: str) -> None:
+    """Writes down whose database this is: a backup, and a log beside it, can be told by it."""
+    statement = insert(meta).values(key="queue", value=queue_id)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["key"], set_={"value": queue_id})
+    )
+
+
 def _set_state(connection: Connection, task: TaskRow, event: Event, **changes: Any) -> State:
     """Moves a task as the lifecycle allows; the stored state must still be what it was."""
     state = move(task.state, event)

@@ -258,6 +258,23 @@ def accepted_rows(connection: Connection, signatures: Iterable[str]) -> dict[str
     return {values["signature"]: values for values in found}
 
 
+def with_metrics(
+    connection: Connection, signatures: Iterable[str]
+) -> dict[str, tuple[TaskRow, dict[str, Any] | None]]:
+    """Those tasks by signature, each with the metrics of its accepted result if it has one."""
+    query = (
+        TASK.add_columns(results.c.metrics)
+        .outerjoin(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
+        .where(tasks.c.signature.in_(list(signatures)))
+    )
+    found = {}
+    for row in connection.execute(query).mappings():
+        values = dict(row)
+        metrics = values.pop("metrics")
+        found[row["signature"]] = (_task(values), json.loads(metrics) if metrics else None)
+    return found
+
+
 def matching(held: Sequence[Attempt], number: int | None, worker_id: str) -> Attempt | None:
     """Of a worker's attempts at a task: the one with that number if one is given, else the
     running one, else the latest."""

@@ -88,11 +88,23 @@ def save(connection: Connection, records: dict[int, Record]) -> None:
     connection.execute(statement, values)
 
 
+def move_directory(connection: Connection, key: int, path: str) -> None:
+    """From now on the directory is another folder, in which there is no CSV yet."""
+    statement = output_directories.update().where(_DIRECTORY.id == key)
+    connection.execute(statement.values(path=path, look=""))
+
+
 def save_looks(connection: Connection, looks: dict[int, str]) -> None:
     """Writes down how CSVs look that are again what is recorded."""
     statement = output_directories.update().where(_DIRECTORY.id == bindparam("key"))
     values = [{"key": key, "look": look} for key, look in looks.items()]
     connection.execute(statement, values)
+
+
+def unnumber(connection: Connection, key: int) -> None:
+    """Forgets which row of a CSV is whose."""
+    statement = task_output_dirs.update().where(_LINK.directory_id == key)
+    connection.execute(statement.values(row_number=None))
 
 
 def number_rows(connection: Connection, key: int, first: int, signatures: list[str]) -> None:
@@ -124,6 +136,7 @@ def undelivered(connection: Connection) -> list[tuple[str, int]]:
         select(_LINK.signature, _LINK.directory_id)
         .join(results, and_(results.c.signature == _LINK.signature, results.c.accepted))
         .where(_LINK.row_number.is_(None))
+        .order_by(_LINK.id)
     )
     return [(row.signature, row.directory_id) for row in connection.execute(query)]
 
@@ -150,3 +163,15 @@ def row_counts(connection: Connection) -> dict[int, tuple[int, int]]:
         .group_by(_LINK.directory_id)
     )
     return {key: (count, highest) for key, count, highest in connection.execute(query)}
+
+
+def link_count(connection: Connection) -> int:
+    """How many links there are."""
+    return int(connection.execute(select(func.count()).select_from(task_output_dirs)).scalar_one())
+
+
+def task_counts(connection: Connection) -> tuple[int, int]:
+    """How many tasks there are, and how many of them have a result."""
+    total = connection.execute(select(func.count()).select_from(tasks)).scalar_one()
+    done = select(func.count()).select_from(results).where(results.c.accepted)
+    return int(total), int(connection.execute(done).scalar_one())

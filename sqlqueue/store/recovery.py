@@ -15,15 +15,16 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection
 
 from sqlqueue.disk import Disk
+from sqlqueue.errors import EpochLost
 from sqlqueue.home import Home
 from sqlqueue.plan.rows import line, row
 from sqlqueue.plan.task import OWN_COLUMNS
@@ -49,6 +50,7 @@ class Mender:
         self.home = home
         self.disk = disk
         self.lanes = lanes
+        self.epoch = 0
 
     def recovered(
         self, transaction: Transaction, key: int, file: Path, record: Record, doubtful: bytes
@@ -60,16 +62,17 @@ class Mender:
         found = self._found(key, file, record)
         if found.kind is Kind.ABSENT and record.columns is None:
             self.lanes.one(key, partial(self.disk.stat, file.parent))
-            return record
+            # What a rewrite put there before the power went may be gone with it.
+            return self._saved(transaction, key, record, look="") if record.look else record
         if found.kind in (Kind.EXACT, Kind.LONGER):
             cut = self._cut_back(key, file, found, doubtful)
             if cut is not None:
                 return self._saved(transaction, key, record, look=cut)
-            found = Found(Kind.FOREIGN)
+            found = replace(found, kind=Kind.FOREIGN)
         if found.kind is Kind.INTENDED and not self._salvage_tail(key, file, found, doubtful):
-            found = Found(Kind.FOREIGN)
+            found = replace(found, kind=Kind.FOREIGN)
         if found.kind is Kind.FOREIGN:
-            self._set_aside(transaction, key, file, record)
+            self._set_aside(transaction, key, file, record, found.look)
         if record.columns is None and found.kind is Kind.FOREIGN:
             return self._saved(transaction, key, record, look="")
         standing = found.look if found.kind is Kind.INTENDED else ""
@@ -93,7 +96,7 @@ class Mender:
             with transaction() as connection:
                 lines = list(self._lines(connection, key, after.columns))
             if csv_file.extend(csv_file.EMPTY, b"".join(lines)) != after.checksum:
-                self._set_aside(transaction, key, file, after)
+                self._set_aside(transaction, key, file, after, after.look)
                 self.rewrite(transaction, key, file, after, after.columns, "")
                 actions.append("was not what the database says; moved aside and rebuilt")
         return actions
@@ -121,24 +124,39 @@ class Mender:
             return True
         name = f"{file.parent.name or 'root'}-{hashlib.sha256(tail).hexdigest()[:16]}.tail"
         target = self.home.salvage / name
-        if not target.exists():
+        if target.exists():  # from whoever died before its name was there for good
+            self.disk.fsync_dir(target.parent)
+        else:
             self.disk.write_beside(target, tail, 0o600)
         log.warning("Cut %d bytes off %s; they are kept in %s", len(tail), file, target)
         return True
 
-    def _set_aside(self, transaction: Transaction, key: int, file: Path, record: Record) -> None:
-        """Moves a person's file out of the way, named before it is moved."""
+    def _set_aside(
+        self, transaction: Transaction, key: int, file: Path, record: Record, look: str
+    ) -> None:
+        """Moves a person's file, which looks so, out of the way, named before it is moved."""
         target = free_name(file)
         reason = "is not what sqlqueue wrote" if record.columns else "was not written by sqlqueue"
         with transaction() as connection:
             path = self.home.relative(target)
             records.remember_set_aside(connection, key, path, reason, time.time())
-        self.lanes.one(key, partial(self._move, file, target))
+        self.lanes.one(key, partial(self._move, file, target, look))
         log.warning("%s %s: moved aside to %s", file, reason, target.name)
 
-    def _move(self, file: Path, target: Path) -> None:
+    def _move(self, file: Path, target: Path, look: str) -> None:
+        if look and csv_file.look_at(self.disk, file) != look:
+            raise NotAsRecorded(f"{file} was changed from outside")
         self.disk.set_aside(file, target)
+        if look and not csv_file.same_file(csv_file.look_at(self.disk, target), look):
+            self._put_back(target, file)
         self.disk.fsync_dir(file.parent)
+
+    def _put_back(self, target: Path, file: Path) -> NoReturn:
+        """It got the name after the look: from a person, or from who took the home over."""
+        with suppress(FileExistsError):
+            self.disk.set_aside(target, file)
+        self.disk.fsync_dir(file.parent)
+        raise NotAsRecorded(f"{file} was changed from outside")
 
     def rewrite(
         self,
@@ -159,16 +177,14 @@ class Mender:
         with transaction() as connection:
             lines = list(self._lines(connection, key, columns))
         extra = sum(map(len, lines)) / SLOWEST_BYTES_A_SECOND
-        write = partial(csv_file.write_new, self.disk, file.parent, lines)
+        write = partial(csv_file.write_new, self.disk, file.parent, lines, self.epoch)
         new, length, checksum = self.lanes.one(key, write, extra)
-        before = self._saved(
-            transaction,
-            key,
-            record,
-            look=standing,
-            next_length_bytes=length,
-            next_checksum=checksum,
-        )
+        intent = {"look": standing, "next_length_bytes": length, "next_checksum": checksum}
+        try:
+            before = self._saved(transaction, key, record, **intent)
+        except EpochLost:
+            self.lanes.one(key, partial(self.disk.unlink, new))
+            raise
         look = self.lanes.one(key, partial(self._take_place, new, file, standing))
         return self._saved(
             transaction,

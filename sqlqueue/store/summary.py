@@ -6,14 +6,17 @@ One consistent snapshot; changes nothing.  What is not here: what only a running
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, func, select
 
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.headline import headline
@@ -24,6 +27,12 @@ from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phase
 
 MOST_NAMED: Final = 5
 FOLDER: Final = "unsubmitted"
+LOOK_SECONDS: Final = 2.0
+
+T = TypeVar("T")
+
+_lanes: Final = Lanes(LOOK_SECONDS)
+_looking: Final = threading.Lock()
 
 
 def offline_status(home: Home) -> dict[str, Any]:
@@ -42,7 +51,8 @@ def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
     reader = engine.open_reader(home, own_writer=own_writer)
     try:
         with reader.begin() as connection:
-            return with_folders(home, from_database(connection))
+            found = with_folders(home, from_database(connection))
+            return found | {"private_copy": on_network(home.path) and not own_writer}
     finally:
         reader.dispose()
 
@@ -52,7 +62,7 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
     waiting = _unsubmitted(home, [each["output_dir"] for each in found["directories"]])
     for each in found["directories"]:
         each["unsubmitted"] = waiting[each["output_dir"]]
-    asides = [path for path in found["set_aside"] if home.absolute(path).exists()]
+    asides = _still_there(home, found["set_aside"])
     return found | {
         "queue": home.queue_id(),
         "home": str(home.path),
@@ -61,6 +71,7 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
         "manager": {"running": False, "pid": None, "host": None, "started_at": None},
         "unsubmitted": sum(waiting.values()),
         "set_aside": asides,
+        "private_copy": False,
     }
 
 
@@ -199,10 +210,30 @@ def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:
     """How many results wait as files, per directory; those in the home under an empty name."""
     folders = {each: home.absolute(each) / FOLDER for each in output_dirs}
     folders[""] = home.unsubmitted
-    lanes = Lanes(limit_seconds=2.0)
-    counts = lanes.run({each: lambda f=folder: _count(f) for each, folder in folders.items()})  # type: ignore[misc]
-    lanes.close()
-    return {each: count if isinstance(count, int) else 0 for each, count in counts.items()}
+    counts = _looked({each: partial(_count, each) for each in folders.values()})
+    return {each: counts.get(folder, 0) for each, folder in folders.items()}
+
+
+def _still_there(home: Home, paths: list[str]) -> list[str]:
+    """Those files that were moved aside and not removed since, as far as their folders answer."""
+    absolute = {each: home.absolute(each) for each in paths}
+    names: dict[Path, list[Path]] = defaultdict(list)
+    for each in absolute.values():
+        names[each.parent].append(each)
+    gone = _looked({folder: partial(_gone, files) for folder, files in names.items()})
+    return [path for path, each in absolute.items() if each not in gone.get(each.parent, ())]
+
+
+def _gone(files: list[Path]) -> set[Path]:
+    return {each for each in files if not each.exists()}
+
+
+def _looked(calls: Mapping[Path, Callable[[], T]]) -> dict[Path, T]:
+    """What looks at folders found; those that hang are left out, and not looked at once more
+    before they answer: whoever asks for the figures again and again must not pile them up."""
+    with _looking:
+        found = _lanes.run({each: call for each, call in calls.items() if not _lanes.stuck(each)})
+    return {each: said for each, said in found.items() if not isinstance(said, BaseException)}
 
 
 def _count(folder: Path) -> int:

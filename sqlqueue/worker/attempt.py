@@ -112,9 +112,9 @@ class Attempt:
     def _exited(self, said: Exited, killed_before: int) -> Ending:
         """It died; perhaps after it had written how the attempt ended."""
         self.child_lost = True
-        found = outcome.read(Path(self.order.folder))
-        if found is not None and found[0] == self.order:
-            return found[1]
+        found = outcome.find(self.order)
+        if found is not None:
+            return found
         grew = deaths.oom_kills() > killed_before
         ending = deaths.describe(said.status, Path(self.order.log), grew)
         by_signal = -said.status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -1,8 +1,8 @@
 """The child process: runs one attempt after another, and writes down how each ended.
 
 `python -m sqlqueue.worker.child CONTROL NOTICES PARENT`: orders come as JSON lines on the
-descriptor CONTROL, notices (progress, endings) leave on NOTICES, PARENT is the process
-that must be alive.  The root is the working directory.
+descriptor CONTROL, notices (progress, endings) leave on NOTICES, PARENT is the guard,
+which must be alive.  The root is the working directory.
 
 Promises: an ending is a durable file before it is a notice; what an experiment raises,
 prints or exits with ends its attempt and not this process; the child ends when its
@@ -36,6 +36,8 @@ from sqlqueue.worker.surroundings import Surroundings
 PROGRESS_SECONDS: Final = 0.25
 MAX_PROGRESS_BYTES: Final = 16_000
 PR_SET_PDEATHSIG: Final = 1
+OOM_SCORE: Final = 100
+"""In thousandths of all memory: far above what a worker or a manager ever takes."""
 GONE: Final = 70
 """Exit status of a child whose supervisor, or whose pipe to it, is gone."""
 
@@ -162,8 +164,12 @@ class Child:
                 "expected a dict of metrics, such as {'accuracy': 0.9}"
             )
             return Ending("FAILED", error=error, seconds=seconds)
-        metrics = outcome.fit(plain_mapping(returned), Path(order.checkpoint))
-        return Ending(COMPLETED, metrics=metrics, seconds=seconds)
+        try:
+            found = plain_mapping(returned)
+        except Exception as problem:  # its own methods may raise anything
+            error = f"the metrics returned, a {type(returned).__name__}, cannot be read: "
+            return Ending("FAILED", error=error + text(problem)[:200], seconds=seconds)
+        return Ending(COMPLETED, metrics=outcome.fit(found, _roomy(order)), seconds=seconds)
 
     def _raised(self, error: BaseException, seconds: float) -> Ending:
         """What raised may have left memory or a device in any state: the child is replaced."""
@@ -176,11 +182,20 @@ class Child:
 
 def _save(order: Order, ending: Ending) -> str:
     """Writes the ending as a file; why it could not be, or nothing."""
-    try:
-        outcome.write(order, ending)
-    except OSError as error:
-        return f"{order.folder}: {error}"
-    return ""
+    problems = []
+    for folder in order.folders():
+        try:
+            outcome.write(order, ending, folder=folder)
+        except (OSError, MemoryError) as error:
+            problems.append(f"{folder}: {error or type(error).__name__}")
+        else:
+            return ""
+    return "; ".join(problems)
+
+
+def _roomy(order: Order) -> list[Path]:
+    """Where a metric that is too large for a message may lie, the best first."""
+    return [Path(order.checkpoint), *([Path(f"{order.spare}-returned")] if order.spare else [])]
 
 
 def _say(said: str) -> None:
@@ -206,10 +221,10 @@ def _identity(fd: int) -> tuple[int, int] | None:
 
 
 def die_with(parent: int) -> None:
-    """Ends this process when its supervisor ends, or at once if it has ended already.
+    """Ends this process when its guard ends, or at once if it has ended already.
 
-    The guard of the process group does the same for whatever the experiment starts; this
-    holds even if the experiment kills the guard.
+    The guard ends this process, and whatever the experiment starts, when the supervisor
+    ends; this holds even if the experiment kills the guard.
     """
     with contextlib.suppress(OSError, AttributeError):  # Linux only
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
@@ -217,9 +232,24 @@ def die_with(parent: int) -> None:
         os._exit(GONE)
 
 
+def go_first() -> None:
+    """When memory runs out, the kernel is to choose this process and its children.
+
+    Worker and manager hold what others need; a run can be repeated.
+    """
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open("/proc/self/oom_score_adj", "r+") as score,
+    ):
+        higher = min(1000, int(score.read()) + OOM_SCORE)
+        score.seek(0)
+        score.write(str(higher))
+
+
 def main(arguments: list[str]) -> None:
     control, notices, parent = map(int, arguments)
     die_with(parent)
+    go_first()
     for fd in (control, notices):
         os.set_inheritable(fd, False)
     faulthandler.enable()  # a segmentation fault leaves a trace in the log

@@ -1,13 +1,13 @@
-"""A child process as its supervisor sees it: started, told what to run, ended as a group.
+"""A child process as its supervisor sees it: started, told what to run, ended with its brood.
 
-A guard, a shell that waits for a pipe to close, leads the child's process group: when the
-supervisor dies in whatever way, the pipe closes and the guard kills the group, children
-of the child included, even while the child is deep in C code.  The guard is reaped last,
-so the group's number cannot be another's while this supervisor may send a signal to it.
+A guard (`guard.py`) is the child's parent: when the supervisor dies in whatever way, the
+pipe to the guard closes and it ends the child with all that descends from it, even while
+the child is deep in C code.  Signals to the child are sent by the guard, which alone
+knows that its number is not another's yet.
 
 Promises: what the child says and how it dies arrives in the inbox, in that order, as
-`Progress`, `Ended`, `Exited`, each naming its child.  What is not here: time limits, and
-what an ending means.
+`Progress`, `Ended`, `Exited`, each naming its child; what is no notice, or has no end, is
+passed over.  What is not here: time limits, and what an ending means.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -28,13 +28,16 @@ from typing import Any, Final
 
 import msgspec
 
-from sqlqueue.worker import sources
+from sqlqueue.protocol import MAX_MESSAGE_BYTES
+from sqlqueue.worker import guard, sources
 from sqlqueue.worker.outcome import Ending, Order
 
 CLOSE_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 5.0
-KILL_SECONDS: Final = 30.0
-GUARD: Final = ["/bin/sh", "-c", 'trap "" TERM INT HUP QUIT; read nothing; kill -9 0']
+KILL_SECONDS: Final = guard.LONGEST_SECONDS + 5.0
+MOST_NOTICE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+
+log = logging.getLogger("sqlqueue.worker")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Exited:
-    """The process is gone, and its group with it; a negative status is a signal."""
+    """The process is gone, and all that descended from it; a negative status is a signal."""
 
     child: ChildProcess
     status: int
@@ -82,13 +85,10 @@ class ChildProcess:
         self._inbox = inbox
         self._sources: dict[str, sources.Stamp] = {}
         self._gone = threading.Event()
-        self._closing = threading.Lock()
-        self._reaped = False
+        self._orders: int
+        self._control: io.FileIO
+        self._guard: subprocess.Popen[bytes]
         self._start(root, environment, log)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def fit_for(self, experiment: str) -> bool:
         """Whether it is alive and has loaded what the files say now."""
@@ -102,50 +102,47 @@ class ChildProcess:
 
     def terminate(self) -> None:
         """Tells the child, not its own children, that it should stop."""
-        with self._closing, contextlib.suppress(ProcessLookupError):
-            if not self._reaped:
-                os.kill(self._process.pid, signal.SIGTERM)
+        self._order(guard.TELL)
 
     def kill(self) -> None:
-        """Ends the whole group at once."""
-        with self._closing:
-            self._kill()
+        """Ends the child and all that descends from it, at once."""
+        self._order(guard.KILL)
 
     def close(self, patience_seconds: float = CLOSE_SECONDS) -> None:
-        """Ends the child: by itself if it does so soon, then the whole group; reaps both."""
+        """Ends the child: by itself if it does so soon, then it and its brood; buries all."""
         self._control.close()
         self._gone.wait(patience_seconds)
         self.kill()
         if not self._gone.wait(KILL_SECONDS):
-            return  # stuck in the kernel: nothing more can be done to it
-        with self._closing:
-            self._reaped = True
-            self._guard.wait()
-            os.close(self._lifeline)
+            log.error("a child could not be ended (guard %d): is it stuck?", self._guard.pid)
+        orders, self._orders = self._orders, -1  # its number may soon be another file's
+        os.close(orders)
+
+    def _order(self, said: bytes) -> None:
+        with contextlib.suppress(OSError):  # the guard is gone: so is the child
+            os.write(self._orders, said)
 
     # --- starting ---------------------------------------------------------------------
 
     def _start(self, root: Path, environment: Mapping[str, str], log: Path) -> None:
         with contextlib.ExitStack() as after, contextlib.ExitStack() as undo:
-            lifeline, self._lifeline = _pipe(after, undo)
+            orders, self._orders = _pipe(after, undo)
             control, control_end = _pipe(after, undo)
-            notices_end, notices = os.pipe()
-            after.callback(os.close, notices)
-            undo.callback(os.close, notices_end)
-            self._guard = _start_guard(lifeline)
-            undo.callback(_end_guard, self._guard)
+            reports_end, reports = _pipe(undo, after)
+            notices_end, notices = _pipe(undo, after)
             sink = _open_log(log)
             after.callback(os.close, sink)
-            self._process = subprocess.Popen(
-                _command(control, notices), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
-                cwd=root, env=dict(environment), pass_fds=(control, notices),
-                process_group=self._guard.pid,
+            self._guard = subprocess.Popen(
+                [*_guarded(orders, reports), *_command(control, notices)],
+                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=root,
+                env=dict(environment), pass_fds=(orders, reports, control, notices),
+                process_group=0,
             )  # fmt: skip
             undo.pop_all()
         self._control = io.FileIO(control_end, "w")
         self._reader = threading.Thread(target=self._read, args=(notices_end,), daemon=True)
         self._reader.start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._watch, args=(reports_end,), daemon=True).start()
 
     def _send(self, line: bytes) -> None:
         rest = memoryview(line)
@@ -156,54 +153,63 @@ class ChildProcess:
     # --- what it says -----------------------------------------------------------------
 
     def _read(self, notices: int) -> None:
+        whole = True
         with open(notices, "rb") as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    self._hear(json.loads(line))
+            while line := lines.readline(MOST_NOTICE_BYTES):
+                begins, whole = whole, line.endswith(b"\n")
+                if begins and whole:
+                    self._hear(line)
 
-    def _hear(self, notice: dict[str, Any]) -> None:
-        if notice["type"] == "progress":
-            said = (notice["step"], notice["total"], notice["metrics"])
-            self._inbox.put(Progress(self, *said))
+    def _hear(self, line: bytes) -> None:
+        """A notice; an experiment may write anything to a descriptor that is not its own."""
+        try:
+            said = _notice(line)
+        except Exception:
+            log.warning("the child of %s sent what is no notice", self.experiment)
             return
-        ending = msgspec.convert(notice["ending"], Ending)
-        self._sources = ending.sources
-        self._inbox.put(Ended(self, ending, notice["unsaved"]))
+        if isinstance(said, _Progress):
+            self._inbox.put(Progress(self, said.step, said.total, said.metrics))
+        else:
+            self._sources = said.ending.sources
+            self._inbox.put(Ended(self, said.ending, said.unsaved))
 
-    def _watch(self) -> None:
-        """Waits for the death, ends what is left of the group, and only then tells."""
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        self.kill()
+    def _watch(self, reports: int) -> None:
+        """Waits until the child and all below it are gone, and only then tells."""
+        with open(reports, "rb") as lines:
+            said = lines.readline()
+        status = int(said) if said else self._unguarded()
         self._reader.join(DRAIN_SECONDS)
-        status = self._process.wait()
+        self._guard.wait()
         self._gone.set()
         self._inbox.put(Exited(self, status))
 
-    def _kill(self) -> None:
-        if not self._reaped:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._guard.pid, signal.SIGKILL)
+    def _unguarded(self) -> int:
+        """The guard itself was killed, and the child with it; or the child cannot be ended."""
+        self._guard.kill()
+        return self._guard.wait()
 
 
-def _pipe(after: contextlib.ExitStack, undo: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe: the reading end goes to a child and is closed here, the writing end is kept."""
+class _Progress(msgspec.Struct, tag="progress", tag_field="type"):
+    step: float | None
+    total: float | None
+    metrics: dict[str, Any]
+
+
+class _Ended(msgspec.Struct, tag="ended", tag_field="type"):
+    unsaved: str
+    ending: Ending
+
+
+def _notice(line: bytes) -> _Progress | _Ended:
+    return msgspec.convert(json.loads(line), _Progress | _Ended)
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe, each end closed with a stack: what goes to a child `after`, what is kept `undo`."""
     reading, writing = os.pipe()
-    after.callback(os.close, reading)
-    undo.callback(os.close, writing)
+    reader.callback(os.close, reading)
+    writer.callback(os.close, writing)
     return reading, writing
-
-
-def _start_guard(lifeline: int) -> subprocess.Popen[bytes]:
-    """Leads a new process group."""
-    return subprocess.Popen(
-        GUARD, stdin=lifeline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd="/", process_group=0,
-    )  # fmt: skip
-
-
-def _end_guard(guard: subprocess.Popen[bytes]) -> None:
-    guard.kill()
-    guard.wait()
 
 
 def _open_log(log: Path) -> int:
@@ -211,7 +217,14 @@ def _open_log(log: Path) -> int:
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
+def _guarded(orders: int, reports: int) -> list[str]:
+    """`-I -S`: nothing of the user's or of the environment's is imported; it starts at once."""
+    return [sys.executable, "-I", "-S", str(guard.__file__), str(orders), str(reports)]
+
+
 def _command(control: int, notices: int) -> list[str]:
-    """`-P`: a file of the user's in the root must not stand in for a module of Python's."""
-    numbers = [str(control), str(notices), str(os.getpid())]
-    return [sys.executable, "-P", "-m", "sqlqueue.worker.child", *numbers]
+    """What the guard runs, its own number after it.
+
+    `-P`: a file of the user's in the root must not stand in for a module of Python's.
+    """
+    return [sys.executable, "-P", "-m", "sqlqueue.worker.child", str(control), str(notices)]

@@ -2,14 +2,16 @@
 
 Promises: a result is in a durable file from when its submission failed until its ack,
 and the file is removed only after the ack; a report that can never be taken is kept and
-loudly said, and does not stop the next.  Thread-safe.  What is not here: deciding when to
+loudly said, and does not stop the next.  A result that no disk takes stays in memory and
+is offered to the disks again with each try.  Thread-safe.  What is not here: deciding when to
 try again (the courier), and asking for work.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -18,7 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue import unsubmitted
+from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
+from sqlqueue.home import OUTPUT_MARKER
 from sqlqueue.protocol import Release, Reply, SubmitResult, TaskFailed
 from sqlqueue.worker import names, outcome
 from sqlqueue.worker.client import Client
@@ -27,6 +31,8 @@ from sqlqueue.worker.place import Place
 SAVE_SECONDS: Final = 10.0
 """A folder on a filesystem that hangs is given up after so long."""
 
+IN_MEMORY: Final = "this worker's memory alone: make room before you stop it"
+
 Report = SubmitResult | TaskFailed | Release
 
 log = logging.getLogger("sqlqueue.worker")
@@ -34,18 +40,25 @@ log = logging.getLogger("sqlqueue.worker")
 
 @dataclass
 class Undelivered:
-    """A report, where it also lies as a file, and the attempt's folder if it has one."""
+    """A report, where it also lies as a file, and what else the attempt may have left."""
 
     report: Report
     files: list[Path] = field(default_factory=list)
-    folder: Path | None = None
+    folders: list[Path] = field(default_factory=list)
+    output_dir: str = ""
+    """Where a result that has no file yet may get one; empty where that is not known."""
+
+    def kept(self) -> list[Path]:
+        """Where the result lies on a disk."""
+        return self.files or [each for each in self.folders if (each / outcome.FILE).exists()]
 
 
 class Delivery:
     """Everything undelivered of this process."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, disk: Disk | None = None) -> None:
         self._place = place
+        self._disk = disk or Disk()
         self._waiting: list[Undelivered] = []
         self._lock = threading.Lock()  # of the list; never held while talking
         self._talking = threading.Lock()
@@ -67,24 +80,26 @@ class Delivery:
 
         One that was not acked is saved, and put on the list if that may help.
         """
-        item = Undelivered(report, folder=Path(order.folder) if order is not None else None)
+        item = Undelivered(report)
+        if order is not None:
+            item.folders, item.output_dir = order.folders(), order.output_dir
         if not isinstance(answer, QueueError):
             self._delivered(item)
             return
-        if order is not None:
-            self._save(item, answer, order.output_dir)
+        self._save(item, _reason(answer))
         self._keep(item, answer)
 
     def _keep(self, item: Undelivered, error: QueueError) -> None:
         if error.retryable:
             self._add(item)
         else:
-            _refused(item, error)
+            self._refused(item, error)
 
     def flush(self, client: Client) -> bool:
         """Offers everything to the manager, the oldest first; says whether nothing is left."""
         with self._talking:
             for item in self._snapshot():
+                self._save_late(item)
                 try:
                     client.request(item.report)
                 except ManagerUnreachable:
@@ -92,7 +107,7 @@ class Delivery:
                 except QueueError as error:
                     if error.retryable:
                         continue
-                    _refused(item, error)
+                    self._refused(item, error)
                 else:
                     self._delivered(item)
                 self._remove(item)
@@ -104,8 +119,9 @@ class Delivery:
         `own_names`: held by this process, which has run nothing yet.
         """
         before = self.count()
-        for folder in _entries(self._place.home.attempts):
-            self._adopt_attempt(folder, own_names)
+        for place in self._place.attempts:
+            for folder in _entries(place):
+                self._adopt_attempt(folder, own_names)
         for folder in self._place.own_folders():
             for path, result in unsubmitted.scan(folder, self._place.queue, _rejected):
                 self._add(Undelivered(result, [path]))
@@ -117,9 +133,9 @@ class Delivery:
             return
         report = outcome.message(*found)
         if report is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._clear(folder)
         else:
-            self._add(Undelivered(report, folder=folder))
+            self._add(Undelivered(report, folders=[folder]))
 
     def _abandoned(self, order: outcome.Order, own_names: Collection[str]) -> bool:
         """Of this queue and host, and nobody works under that name, or we do now."""
@@ -129,27 +145,58 @@ class Delivery:
             return True
         return names.is_free(self._place.home.workers, order.worker_id)
 
-    def _save(self, item: Undelivered, error: QueueError, output_dir: str) -> None:
+    def _save(self, item: Undelivered, why: str) -> None:
         """A result into the first folder that takes it; the attempt's own file otherwise."""
-        if not isinstance(item.report, SubmitResult):
+        if not isinstance(item.report, SubmitResult) or not item.output_dir:
             return
         result, queue = item.report, self._place.queue
-        for folder in self._place.unsubmitted_folders(output_dir):
-            path = within(SAVE_SECONDS, partial(unsubmitted.write, folder, result, queue))
+        for folder in self._place.unsubmitted_folders(item.output_dir):
+            own = folder in self._place.own_folders()
+            path = within(SAVE_SECONDS, partial(self._write, folder, result, queue, own))
             if path is not None:
-                log.warning("Saved locally (%s): %s", _reason(error), path)
+                log.warning("Saved locally (%s): %s", why, path)
                 item.files.append(path)
                 return
-        log.error("%s: could not be saved locally; kept in %s", result.task_id, item.folder)
+        kept = ", ".join(map(str, item.kept())) or IN_MEMORY
+        log.error("%s: could not be saved locally; kept in %s", result.task_id, kept)
+
+    def _write(self, folder: Path, result: SubmitResult, queue: str, own: bool) -> Path:
+        """Into a folder of sqlqueue's own, or beside the rows of a directory that is there.
+
+        One that was moved away, or is not mounted, is not made anew: what is put in its place
+        would be in its way when it comes back.
+        """
+        if not own and not (folder.parent / OUTPUT_MARKER).exists():
+            raise FileNotFoundError(errno.ENOENT, "moved away or not mounted", str(folder.parent))
+        return unsubmitted.write(folder, result, queue, self._disk)
+
+    def _save_late(self, item: Undelivered) -> None:
+        """What no disk took yet is offered to the disks again: room may have been made."""
+        if not item.kept():
+            self._save(item, "there is room again")
 
     def _delivered(self, item: Undelivered) -> None:
         for path in item.files:
             if isinstance(item.report, SubmitResult):
-                unsubmitted.remove(path, item.report)
-        if item.folder is not None:
-            shutil.rmtree(item.folder, ignore_errors=True)
+                unsubmitted.remove(path, item.report, self._disk)
+        for folder in item.folders:
+            self._clear(folder)
         if item.files:
             log.info("%s: delivered what was saved locally", item.report.task_id)
+
+    def _refused(self, item: Undelivered, error: QueueError) -> None:
+        log.error("%s: the manager refuses this report: %s", item.report.task_id, error.message)
+        if isinstance(item.report, SubmitResult):
+            kept = ", ".join(map(str, item.kept())) or IN_MEMORY
+            log.error("%s: the result is kept in %s", item.report.task_id, kept)
+        if item.files or not isinstance(item.report, SubmitResult):
+            for folder in item.folders:
+                self._clear(folder)
+
+    def _clear(self, folder: Path) -> None:
+        """An attempt's folder that nobody needs any more; what is left of it harms nobody."""
+        with contextlib.suppress(OSError):
+            self._disk.remove_tree(folder)
 
     def _add(self, item: Undelivered) -> None:
         with self._lock:
@@ -179,15 +226,6 @@ def within(seconds: float, save: Callable[[], Path]) -> Path | None:
     thread.start()
     thread.join(seconds)
     return done[0] if done else None
-
-
-def _refused(item: Undelivered, error: QueueError) -> None:
-    kept = ", ".join(map(str, item.files or filter(None, [item.folder])))
-    log.error("%s: the manager refuses this report: %s", item.report.task_id, error.message)
-    if isinstance(item.report, SubmitResult):
-        log.error("%s: the result is kept in %s", item.report.task_id, kept)
-    if item.folder is not None and (item.files or not isinstance(item.report, SubmitResult)):
-        shutil.rmtree(item.folder, ignore_errors=True)
 
 
 def _reason(error: QueueError) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.errors import QueueError
+from sqlqueue.worker.metrics import text
 
 MAX_ERROR_CHARACTERS: Final = 20_000
 
@@ -39,7 +40,7 @@ def is_memory(error: BaseException) -> bool:
     """Whether it means that memory, the host's or the device's, ran out."""
     if _MEMORY_NAMES & {kind.__name__ for kind in type(error).__mro__}:
         return True
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in _MEMORY_TEXTS)
+    return isinstance(error, RuntimeError) and any(each in text(error) for each in _MEMORY_TEXTS)
 
 
 def outcome(error: BaseException) -> str:
@@ -51,8 +52,12 @@ def describe(error: BaseException) -> str:
     if isinstance(error, QueueError):
         return error.message
     if isinstance(error, SystemExit):
-        return f"the experiment called sys.exit({error.code!r}); expected it to return metrics"
-    return shorten(_trimmed(error))
+        said = text(error.code) if not isinstance(error.code, str) else repr(error.code)
+        return shorten(f"the experiment called sys.exit({said}); expected it to return metrics")
+    try:
+        return shorten(_trimmed(error))
+    except Exception:  # its own methods may raise anything, when it is to be told
+        return f"{type(error).__name__}, which cannot be told: {text(error)}"
 
 
 def _trimmed(error: BaseException) -> str:

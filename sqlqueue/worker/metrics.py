@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Any, Final
 
 MAX_DEPTH: Final = 40
+MAX_ITEMS: Final = 1_000_000
+"""A mapping with more is no metrics, and perhaps has no end."""
 MAX_INTEGER_BITS: Final = 4096
 """Beyond it an integer becomes text: Python refuses to print very long ones as decimals."""
 
@@ -32,9 +34,14 @@ def plain(value: object, inside: Inside = ()) -> Any:
 
 
 def plain_mapping(values: Mapping[Any, Any], inside: Inside = ()) -> dict[str, Any]:
-    """The mapping with text keys; two keys that are one text both stay, the later one marked."""
+    """The mapping with text keys; two keys that are one text both stay, the later one marked.
+
+    Raises what its own methods raise, and `ValueError` for a mapping that has too many items.
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
+        if len(found) == MAX_ITEMS:
+            raise ValueError(f"a mapping of more than {MAX_ITEMS:,} items")
         name = text(key.value if isinstance(key, Enum) else key)
         while name in found:
             name += "_"

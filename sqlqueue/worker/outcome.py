@@ -22,6 +22,9 @@ FILE: Final = "outcome.json"
 FORMAT: Final = 1
 MAX_METRICS_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
 """The rest of the message needs room too."""
+MOST_FILES: Final = 16
+"""So many metrics get files of their own; if that is not enough, the rest shares one."""
+REST: Final = "returned-rest"
 
 COMPLETED: Final = "COMPLETED"
 STOPPED: Final = "STOPPED"
@@ -32,9 +35,10 @@ STOPPED: Final = "STOPPED"
 class Order:
     """All that a child needs to run one attempt, and to say afterwards whose it was.
 
-    `log`, `folder` and `checkpoint` are absolute paths; `log_file` is how the log is
-    called in messages; `output_dir` is the primary one, as the manager calls it;
-    `device` is what reports say and `run_device` what the child sees of it.
+    `log`, `folder`, `checkpoint` and `spare` (where there is room when they take no more)
+    are absolute paths; `log_file` is how the log is called in messages; `output_dir` is the
+    primary one, as the manager calls it; `device` is what reports say and `run_device` what
+    the child sees of it.
     """
 
     queue: str
@@ -55,9 +59,14 @@ class Order:
     log: str
     folder: str
     checkpoint: str
+    spare: str = ""
 
     def line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
+
+    def folders(self) -> list[Path]:
+        """Where the ending may lie, the best first."""
+        return [Path(each) for each in (self.folder, self.spare) if each]
 
 
 def read_order(line: bytes) -> Order:
@@ -81,14 +90,15 @@ class Ending:
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def write(order: Order, ending: Ending, disk: Disk | None = None) -> Path:
-    """Makes the ending durable in the attempt's folder; raises `OSError`."""
-    folder = Path(order.folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def write(
+    order: Order, ending: Ending, disk: Disk | None = None, folder: Path | None = None
+) -> Path:
+    """Makes the ending durable in the attempt's folder, or in another; raises `OSError`."""
+    path, disk = (folder or Path(order.folder)) / FILE, disk or Disk()
+    disk.make_folders(path.parent, 0o700)
     content = {"format": FORMAT, "order": dataclasses.asdict(order)}
     text = json.dumps(content | {"ending": dataclasses.asdict(ending)})
-    path = folder / FILE
-    (disk or Disk()).write_beside(path, text.encode() + b"\n", 0o600)
+    disk.write_beside(path, text.encode() + b"\n", 0o600)
     return path
 
 
@@ -102,6 +112,12 @@ def read(folder: Path) -> tuple[Order, Ending] | None:
         return order, msgspec.convert(found["ending"], Ending)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # msgspec's errors are ValueErrors
+
+
+def find(order: Order) -> Ending | None:
+    """How the attempt ended, if that lies in one of its folders."""
+    found = filter(None, map(read, order.folders()))
+    return next((ending for whose, ending in found if whose == order), None)
 
 
 def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | None:
@@ -127,20 +143,52 @@ def _failed(outcome: str) -> FailedOutcome:
     return msgspec.convert(outcome, FailedOutcome)  # type: ignore[no-any-return]
 
 
-def fit(metrics: dict[str, Any], folder: Path, disk: Disk | None = None) -> dict[str, Any]:
+def fit(metrics: dict[str, Any], folders: list[Path], disk: Disk | None = None) -> dict[str, Any]:
     """The metrics, small enough for one message: the largest go to files, and say where.
 
-    Nothing that was measured is dropped; raises `OSError` when a file cannot be written.
+    Nothing that was measured is dropped; raises `OSError` when none of the folders takes them.
     """
+    sizes = {name: size_bytes({name: value}) for name, value in metrics.items()}
+    excess = sum(sizes.values()) - MAX_METRICS_BYTES
     fitting = dict(metrics)
-    while size_bytes(fitting) > MAX_METRICS_BYTES:
-        name = max(fitting, key=lambda each: size_bytes(fitting[each]))
-        data = json.dumps(fitting[name]).encode()
-        path = folder / f"returned-{list(fitting).index(name)}.json"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (disk or Disk()).write_beside(path, data, 0o600)
-        fitting[name] = f"{path} ({len(data)} bytes)"
+    for number, name in enumerate(sorted(sizes, key=lambda each: -sizes[each])):
+        if excess <= 0:
+            return fitting
+        if number == MOST_FILES:
+            return _rest_in_one(fitting, folders, disk or Disk())
+        fitting[name] = _moved(fitting[name], f"returned-{number}.json", folders, disk or Disk())
+        excess -= sizes[name] - size_bytes({name: fitting[name]})
     return fitting
+
+
+def _rest_in_one(metrics: dict[str, Any], folders: list[Path], disk: Disk) -> dict[str, Any]:
+    """For very many metrics, none of them large: as many as there is room for stay."""
+    fitting: dict[str, Any] = {}
+    room = MAX_METRICS_BYTES // 2
+    for name, value in metrics.items():
+        room -= size_bytes({name: value})
+        if room < 0:
+            break
+        fitting[name] = value
+    rest = {name: value for name, value in metrics.items() if name not in fitting}
+    return fitting | {REST: _moved(rest, f"{REST}.json", folders, disk)}
+
+
+def _moved(value: Any, name: str, folders: list[Path], disk: Disk) -> str:
+    """Writes a value to a file in the first folder that takes it; says where it is."""
+    data, problems = json.dumps(value).encode(), []
+    for folder in folders:
+        try:
+            disk.make_folders(folder, 0o700)
+            disk.write_beside(folder / name, data, 0o600)
+        except OSError as error:
+            problems.append(f"{folder}: {error.strerror}")
+        else:
+            return f"{folder / name} ({len(data)} bytes)"
+    raise OSError(
+        f"a metric of {len(data):,} bytes is too large for a message and no folder takes it "
+        f"({'; '.join(problems)}); make room, or return less"
+    )
 
 
 def size_bytes(value: Any) -> int:

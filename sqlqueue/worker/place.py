@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue import unsubmitted
+from sqlqueue.disk import Disk
 from sqlqueue.home import Home
 from sqlqueue.protocol import TaskReply
 from sqlqueue.worker.client import Client
@@ -55,10 +56,21 @@ class Place:
         """In the home and in the user's state folder, where each queue has its own."""
         return [self.home.unsubmitted, state_folder() / unsubmitted.FOLDER / self.queue]
 
+    @property
+    def spare_logs(self) -> Path:
+        """Where output is captured when the home takes none."""
+        return state_folder() / "logs" / self.queue
+
+    @property
+    def attempts(self) -> list[Path]:
+        """Where attempts leave how they ended: in the home, or where there was room."""
+        return [self.home.attempts, state_folder() / "attempts" / self.queue]
+
     def order(self, task: TaskReply, worker_id: str, device: Device) -> Order:
         """What a child must know; raises `ProtocolError` for ids that cannot be file names."""
         task_id = unsubmitted.safe_name(task.task_id)
         log = self.home.logs / task_id / f"{task.attempt}.log"
+        folder, spare = (each / f"{task_id}-{task.attempt}" for each in self.attempts)
         return Order(
             queue=self.queue,
             task_id=task_id,
@@ -76,8 +88,9 @@ class Place:
             code_version="",
             log_file=self._log_file(log),
             log=str(log),
-            folder=str(self.home.attempts / f"{task_id}-{task.attempt}"),
+            folder=str(folder),
             checkpoint=str(self.home.checkpoints / unsubmitted.safe_name(task.signature)),
+            spare=str(spare),
         )
 
     def _log_file(self, log: Path) -> str:
@@ -92,6 +105,6 @@ def shared(home: Home) -> Place:
 def remote(address: str, token: str | None) -> Place:
     """Elsewhere: the manager at `host:port`."""
     folder = state_folder() / "remote" / re.sub("[^A-Za-z0-9._-]", "_", address)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Disk().make_folders(folder, 0o700)
     home = Home(folder)
     return Place(home, Path.cwd().resolve(), home.create(), address, token)

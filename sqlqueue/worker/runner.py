@@ -22,6 +22,7 @@ from sqlqueue.protocol import Held, Release, TaskReply
 from sqlqueue.worker import code, outcome
 from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.attempt import Attempt, Cancel, Stop
+from sqlqueue.worker.captured import capture
 from sqlqueue.worker.children import ChildProcess
 from sqlqueue.worker.delivery import Report
 from sqlqueue.worker.devices import Device
@@ -89,6 +90,11 @@ class Runner:
             order = self._place.order(task, self.name.text, self._device)
         except ProtocolError as error:
             return self.asker.refuse(task, error.message)
+        order, output = capture(order, self._place.spare_logs)
+        with output:
+            return self._run(order, task)
+
+    def _run(self, order: Order, task: TaskReply) -> TaskReply | None:
         try:
             self._ready_child(order)
         except OSError as error:

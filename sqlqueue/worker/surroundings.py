@@ -2,25 +2,34 @@
 
 Promises: each attempt starts in the root, with the environment, module path, umask and signal
 handlers that the child began with, and with descriptors 0, 1 and 2 open: nothing to read,
-and its own log file to write, whatever the attempt before did to them.  What is not here:
-what user code did inside its own modules; a child that cannot be put right is replaced.
+and its own log file to write, whatever the attempt before did to them.  A log that takes
+no more, on a full disk, costs what is printed and not the attempt.  What is not here: what
+user code did inside its own modules; a child that cannot be put right is replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 FIRST_FREE_FD: Final = 3
 
-Stream = TextIO | None
+_FULL: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE}
+)
+"""Why a filesystem takes no more; a descriptor that user code closed is its own affair."""
 
 
 class Surroundings:
@@ -76,14 +85,32 @@ def _restore_environ(before: dict[str, str]) -> None:
             os.environ[name] = value
 
 
+class _Log(io.FileIO):
+    """The log as Python's streams write it: what the disk does not take is dropped."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return memoryview(data).nbytes
+
+
 def _stream(fd: int) -> TextIO:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    buffered = io.BufferedWriter(_Log(fd, "w", closefd=False))
+    return io.TextIOWrapper(
+        buffered, encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
 
 
 def _redirect(log: Path) -> None:
     """Descriptors 1 and 2 append to the log, 0 reads nothing."""
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _put(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, (1, 2))
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _put(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, (1, 2))
+    except OSError:
+        _put(Path(os.devnull), os.O_WRONLY, (1, 2))
     _put(Path(os.devnull), os.O_RDONLY, (0,))
 
 

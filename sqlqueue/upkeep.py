@@ -1,0 +1,99 @@
+"""The commands that look after a queue: `doctor`, `backup`, `recover`, `token`.
+
+Promises: as those of `cli.py`, which shows them after its own.  What is not here: what they do.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from sqlqueue import options
+from sqlqueue.command_line import NOTHING, WARNING, Shared, print_lines, queue_of
+from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
+
+app = typer.Typer()
+
+
+@app.command(short_help="Say what is wrong with this machine, filesystem, queue.")
+def doctor(
+    context: typer.Context,
+    as_json: options.DoctorJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Say what is unsafe about the home, filesystems, clock, machine, and how to cure it.
+
+    Read-only.  Exits 1 if anything is wrong, 0 if there is nothing but notes.
+    """
+    shared: Shared = context.obj
+    queue = queue_of(context, home, verbose, NOTHING)
+    from sqlqueue.doctor.visit import visit
+
+    return visit(queue, bool(home or shared.home), as_json)
+
+
+@app.command(short_help="Copy the database into one file.")
+def backup(
+    context: typer.Context,
+    file: options.BackupFile,
+    force: options.Force = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Copy the database into one file, beside a running manager too, and check the copy."""
+    queue = queue_of(context, home, verbose, WARNING)
+    from sqlqueue.backing_up import back_up
+    from sqlqueue.progress import shown
+    from sqlqueue.report_recover import backup_lines
+
+    print_lines(backup_lines(file, back_up(queue, file, force, shown)))
+    return EXIT_DONE
+
+
+@app.command(short_help="Make a lost or damaged database again.")
+def recover(
+    context: typer.Context,
+    files: options.SomeFiles = None,
+    backup: options.Backup = None,
+    dry_run: options.DryRecovery = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Make a lost or damaged database again: from a backup, the sweep files, and every CSV.
+
+    What stands in its place is moved aside.  Exits 1 if a line of a CSV was not taken in.
+    """
+    queue = queue_of(context, home, verbose, WARNING)
+    from sqlqueue.progress import shown
+    from sqlqueue.recovering import Wish
+    from sqlqueue.recovering import recover as recovered
+    from sqlqueue.report_recover import recovered_lines
+    from sqlqueue.tables import page_of
+
+    found = recovered(queue, Wish(files or [], backup, dry_run), shown)
+    print_lines(recovered_lines(found, dry_run, page_of(sys.stdout)))
+    return EXIT_FAILED if found.troubles else EXIT_DONE
+
+
+@app.command(short_help="Print the token for workers elsewhere.")
+def token(
+    context: typer.Context,
+    rotate: options.Rotate = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Print the token that workers elsewhere need in SQLQUEUE_TOKEN."""
+    queue = queue_of(context, home, verbose, WARNING)
+    queue.queue_id()
+    from sqlqueue import keys
+
+    if rotate:
+        from sqlqueue.home_lock import HomeLock
+
+        with HomeLock(queue, "sqlqueue token --rotate"):
+            keys.rotate(queue)
+    keys.create(queue)
+    print(keys.worker_token(queue))
+    return EXIT_DONE

@@ -1,0 +1,258 @@
+"""Real disks that fill up, fail, become read-only or go away, under a real manager and worker.
+
+The pattern: a queue for two directories; one disk breaks; the tasks run.  What needs that disk
+gets no ack and is kept by the worker, the rest goes on; when the disk is well again everything
+arrives with nobody's help: the same manager, the same worker, and `verify` is clean.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from child_bench import MARK, marked
+from small_disks import empty, failing_disk, fill, fill_inodes, remount, tmpfs, unmount
+from tally import count
+from worker_queue import Queue
+
+from conftest import Audits
+from sqlqueue.home import NAME, Home
+from support import Cli, ManagerProcess, environment, wait_until
+
+pytestmark = pytest.mark.crash
+SECONDS = 45.0
+SEEDS = [1, 2]
+QUICK = "grace_seconds=2.0, lease_seconds=5.0"
+
+
+@dataclass
+class Site:
+    """A root with the directories `ill` and `well`; disks are mounted before there is a queue."""
+
+    root: Path
+    audits: Audits
+    disks: ExitStack
+    mark: str
+    queue: Queue = field(init=False)
+    worker: subprocess.Popen[bytes] = field(init=False)
+    before: int = 0
+
+    @property
+    def home(self) -> Path:
+        return self.root / NAME
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def begin(self, rows: bool = True) -> None:
+        """A queue whose tasks all run and wait; by default each CSV has a row already."""
+        home = self.audits(Home(self.home))
+        home.create()
+        cli = Cli(self.root, environment(self.state, {MARK: self.mark}))
+        self.queue = Queue(home, cli, ManagerProcess(home, cli, self.root / "manager.output"))
+        self.queue.manager.start()
+        self.before = int(rows)
+        if rows:
+            self.init(SEEDS[:1])
+            self.queue.go()
+            assert self.queue.work("cpu=True, slots=2") == 0
+            (self.root / "go").unlink()
+        self.init(SEEDS)
+        left = len(SEEDS) - self.before
+        self.worker = self.queue.worker(f"cpu=True, slots={2 * left}, {QUICK}")
+        wait_until(lambda: len(list(self.root.glob("started-*"))) == 2 * len(SEEDS), SECONDS)
+
+    def init(self, seeds: list[int]) -> None:
+        phases = {
+            name: {
+                "experiment": "misbehaving:gated",
+                "output_dir": f"{name}/results",
+                "combinations": [{"seed": seeds}, {"where": [name]}],
+            }
+            for name in ("ill", "well")
+        }
+        (self.root / "sweep.yaml").write_text(json.dumps(phases))
+        self.queue.cli.ok("init", "sweep.yaml")
+
+    def rows(self, name: str) -> int:
+        path = self.root / name / "results" / "final_results.csv"
+        try:
+            with path.open() as file:
+                return len(list(csv.DictReader(file)))
+        except OSError:
+            return 0
+
+    def kept(self) -> list[Path]:
+        """Results of `ill` that are kept as files, wherever that is."""
+        return sorted(self.root.glob("**/ill_*.json")) + sorted(self.home.glob("**/ill_*.json"))
+
+    def arrives(self, name: str) -> None:
+        wait_until(lambda: self.rows(name) == len(SEEDS), SECONDS, f"{name}\n{self.said}")
+
+    def says(self, text: str, times: int = 1) -> None:
+        wait_until(lambda: self.said.count(text) >= times, SECONDS, f"{text!r} in\n{self.said}")
+
+    @property
+    def said(self) -> str:
+        return f"{self.queue.said}\n-- manager\n{self.queue.manager.said}"
+
+    def end(self) -> None:
+        self.queue.end()
+        if self.queue.manager.process is not None:
+            self.queue.manager.stop()
+
+
+@pytest.fixture
+def site(tmp_path: Path, audit_on_exit: Audits) -> Iterator[Site]:
+    with ExitStack() as disks:
+        made = Site(tmp_path, audit_on_exit, disks, f"disk-{tmp_path.name}")
+        try:
+            yield made
+        finally:
+            made.end()
+        wait_until(lambda: not marked(made.mark), SECONDS, "the end of all that was started")
+        audit_on_exit.run()
+        audit_on_exit.homes.clear()  # they are about to be unmounted
+
+
+def works(site: Site, broken: Callable[[], Any], cured: Callable[[], Any], *, well: bool) -> None:
+    """The pattern.  `well`: the other directory must go on meanwhile."""
+    broken()
+    site.queue.go()
+    if well:
+        site.arrives("well")
+    site.says("Saved locally", (len(SEEDS) - site.before) * (1 if well else 2))
+    assert site.rows("ill") == site.before
+    assert site.worker.poll() is None, site.said
+    cured()
+    site.arrives("ill")
+    site.arrives("well")
+    assert site.worker.wait(SECONDS) == 0, site.said
+    assert site.kept() == [], site.said
+    totals = site.queue.status()["totals"]
+    assert totals["completed"] == 2 * len(SEEDS), totals
+    assert {outcome for *_, outcome in site.queue.attempts()} == {"COMPLETED"}
+    assert "Traceback" not in site.said
+    count("recoveries")
+
+
+def test_an_output_directory_that_is_full(site: Site) -> None:
+    disk = site.disks.enter_context(tmpfs(site.root / "ill", "64k"))
+    site.begin()
+    works(site, lambda: fill(disk), lambda: empty(disk), well=True)
+
+
+def test_an_output_directory_out_of_inodes(site: Site) -> None:
+    """The first row needs a new file, and so does a result that is kept beside it."""
+    disk = site.disks.enter_context(tmpfs(site.root / "ill", "1m", inodes=10))
+    site.begin(rows=False)
+    works(site, lambda: fill_inodes(disk), lambda: empty(disk), well=True)
+
+
+def test_an_output_directory_that_is_read_only(site: Site) -> None:
+    disk = site.disks.enter_context(tmpfs(site.root / "ill", "1m"))
+    site.begin()
+    works(site, lambda: remount(disk, "ro"), lambda: remount(disk, "rw"), well=True)
+
+
+def test_an_output_directory_whose_disk_fails(site: Site) -> None:
+    store = site.disks.enter_context(tmpfs(site.root / "store", "2m"))
+    disk = site.disks.enter_context(failing_disk(site.root / "ill", store))
+    site.begin()
+    works(site, lambda: fill(store), lambda: empty(store), well=True)
+    assert "Input/output error" in site.said
+    assert disk.is_mount()
+
+
+def test_an_output_directory_that_was_renamed(site: Site) -> None:
+    site.begin()
+    folder, away = site.root / "ill" / "results", site.root / "ill" / "away"
+    works(site, lambda: folder.rename(away), lambda: away.rename(folder), well=True)
+
+
+def test_a_home_that_is_full(site: Site) -> None:
+    """Database, logs and attempts have no room; what was measured is kept elsewhere."""
+    disk = site.disks.enter_context(tmpfs(site.home, "4m"))
+    site.begin()
+    works(site, lambda: fill(disk), lambda: empty(disk), well=False)
+
+
+def test_primary_directory_and_home_are_full(site: Site) -> None:
+    """The state folder of the user keeps what is measured."""
+    disks = [site.disks.enter_context(tmpfs(site.root / "ill", "64k"))]
+    disks.append(site.disks.enter_context(tmpfs(site.home, "4m")))
+    site.begin()
+    works(site, lambda: each(fill, disks), lambda: each(empty, disks), well=False)
+
+
+def test_nothing_takes_anything(site: Site) -> None:
+    """The worker holds the result in memory, says so, and hands it in."""
+    names = {"ill": "64k", "well": "64k", NAME: "4m", "state": "64k"}
+    disks = [site.disks.enter_context(tmpfs(site.root / n, size)) for n, size in names.items()]
+    site.begin()
+    each(fill, disks)
+    site.queue.go()
+    site.says("make room before you stop it", 2)
+    assert site.worker.poll() is None
+    each(empty, disks)
+    site.arrives("ill")
+    site.arrives("well")
+    assert site.worker.wait(SECONDS) == 0, site.said
+    assert {outcome for *_, outcome in site.queue.attempts()} == {"COMPLETED"}
+
+
+def each(act: Callable[[Path], None], disks: list[Path]) -> None:
+    for disk in disks:
+        act(disk)
+
+
+def test_an_output_directory_that_is_unmounted(site: Site) -> None:
+    """What is below the mount is no place for rows, and the mount comes back as it was."""
+    store = site.root / "elsewhere"
+    disk = site.disks.enter_context(tmpfs(site.root / "ill" / "results", "1m"))
+    store.mkdir()
+    site.disks.callback(unmount, store)
+    site.begin()
+    works(site, lambda: moved(disk, store), lambda: moved(store, disk), well=True)
+    unmount(disk)
+    assert list(disk.iterdir()) == []
+    moved(store, disk) if store.is_mount() else None
+
+
+def moved(source: Path, target: Path) -> None:
+    from small_disks import command
+
+    command("mount", "--bind", source, target)
+    unmount(source)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_while_the_disks_are_full(site: Site, number: signal.Signals) -> None:
+    """Worker and manager leave in good order, and what is kept is handed in by the next."""
+    disks = [site.disks.enter_context(tmpfs(site.root / "ill", "64k"))]
+    disks.append(site.disks.enter_context(tmpfs(site.home, "4m")))
+    site.begin()
+    each(fill, disks)
+    site.queue.go()
+    site.says("Saved locally", 2)
+    site.worker.send_signal(number)
+    assert site.worker.wait(SECONDS) == 128 + number, site.said
+    process = site.queue.manager._running()
+    wait_until(lambda: marked(site.mark) == [process.pid], SECONDS)
+    process.send_signal(number)
+    assert process.wait(SECONDS) == 0, site.said
+    assert "Traceback" not in site.said
+    each(empty, disks)
+    site.queue.manager.start()
+    assert site.queue.work() == 0, site.said
+    site.arrives("ill")
+    assert {outcome for *_, outcome in site.queue.attempts()} == {"COMPLETED"}
