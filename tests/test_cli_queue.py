@@ -207,6 +207,7 @@ KEYS = {
     "queue": str, "home": str, "root": str, "as_of": str, "manager": dict, "totals": dict,
     "phases": list, "directories": list, "workers": list, "failures": list,
     "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)), "done": bool,
+    "private_copy": bool,
 }  # fmt: skip
 
 
