@@ -190,12 +190,12 @@ def _write_pragmas(connection: Any, shared: bool) -> None:
 def _make_private(path: Path, disk: Disk) -> None:
     """The database is this user's alone from its first instant; SQLite gives its log the mode."""
     try:
-        os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if not os.path.lexists(path):
+            os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
     except OSError as error:
-        raise DatabaseError(f"{path}: cannot be opened: {error.strerror}") from None
+        raise DatabaseError(f"{path}: cannot be made private: {error.strerror}") from None
 
 
 def _migrate(engine: Engine, path: Path) -> None:
