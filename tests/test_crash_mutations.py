@@ -320,7 +320,12 @@ SYNCS: dict[str, tuple[Proof, str, str]] = {
         "was kept",
     ),
 }
-"""A sync, and the proof that fails without it."""
+"""A sync, and the proof that fails without it.
+
+Not here are those whose loss no proof sees, since a recovery does what they are for once more,
+or another sync follows: of `csv_file.cut`, `_move` after `set_aside`, `unsubmitted.remove`, of
+the names of markers, keys, `queue.json` and files in `unsubmitted/`, of a new database.
+"""
 
 
 @pytest.mark.crash
