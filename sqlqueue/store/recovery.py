@@ -15,11 +15,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection
 
@@ -147,7 +147,16 @@ class Mender:
         if look and csv_file.look_at(self.disk, file) != look:
             raise NotAsRecorded(f"{file} was changed from outside")
         self.disk.set_aside(file, target)
+        if look and not csv_file.same_file(csv_file.look_at(self.disk, target), look):
+            self._put_back(target, file)
         self.disk.fsync_dir(file.parent)
+
+    def _put_back(self, target: Path, file: Path) -> NoReturn:
+        """It got the name after the look: from a person, or from who took the home over."""
+        with suppress(FileExistsError):
+            self.disk.set_aside(target, file)
+        self.disk.fsync_dir(file.parent)
+        raise NotAsRecorded(f"{file} was changed from outside")
 
     def rewrite(
         self,
