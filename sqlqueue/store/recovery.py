@@ -63,6 +63,9 @@ class Mender:
         if found.kind is Kind.ABSENT and record.columns is None:
             self.lanes.one(key, partial(self.disk.stat, file.parent))
             return record
+        if found.kind is Kind.LONGER:
+            with transaction():  # of who took the home over meanwhile, it is no tail
+                pass
         if found.kind in (Kind.EXACT, Kind.LONGER):
             cut = self._cut_back(key, file, found, doubtful)
             if cut is not None:
