@@ -62,7 +62,8 @@ class Mender:
         found = self._found(key, file, record)
         if found.kind is Kind.ABSENT and record.columns is None:
             self.lanes.one(key, partial(self.disk.stat, file.parent))
-            return record
+            # What a rewrite put there before the power went may be gone with it.
+            return self._saved(transaction, key, record, look="") if record.look else record
         if found.kind is Kind.LONGER:
             with transaction():  # of who took the home over meanwhile, it is no tail
                 pass

@@ -119,12 +119,15 @@ class Campaign:
         name = f"client-{number}"
         return Client(self.crew.home, self.ledger, name, self.chance(name), self.threads.over)
 
-    def more(self, what: str) -> bool:
+    def more(self, what: str, lives: Process | None = None) -> bool:
         """Whether kills of that kind go on; waits for the kinds that lag behind.
 
-        Else a busy machine would start workers that never live to start a child.
+        Else a busy machine would start workers that never live to start a child.  Waits only
+        while `lives`: a manager may be refused, as a command has the queue just then.
         """
         while not self.threads.over.is_set():
+            if lives is not None and lives.poll() is not None:
+                return True
             done = {kind: self.crew.kills[kind] / most for kind, most in self.size.most.items()}
             if min(done.values()) >= 1.0:
                 return False
@@ -146,7 +149,7 @@ class Campaign:
                 self.pause(chance.uniform(0.03, 1.5))
             else:
                 self.pause(chance.uniform(0.03, 0.8))
-            more = self.more("manager")
+            more = self.more("manager", manager)
             if self.crew.kill(manager, "manager"):
                 count("recoveries")
             self.ledger.check()
