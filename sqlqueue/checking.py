@@ -6,11 +6,13 @@ is not here: what is compared (`store/audit.py`) and rebuilt (`store/recovery.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Union
 
-from sqlqueue.contact import owner
+from sqlqueue import protocol
+from sqlqueue.contact import ask_running, owner
 from sqlqueue.figures import cut_end, plural
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.protocol import Repair, RepairedReply
 from sqlqueue.shell import notice
@@ -19,6 +21,7 @@ from sqlqueue.visible import printable
 if TYPE_CHECKING:
     from sqlqueue.store.audit import Finding
 
+Found = Union["Finding", protocol.Finding]
 LONGEST: Final = 400
 """Characters of one finding: a row may be long."""
 
@@ -33,14 +36,27 @@ def verify(home: Home) -> int:
     return count
 
 
-def _findings(home: Home) -> Iterator[Finding]:
+def _findings(home: Home) -> Iterable[Found]:
+    """From the database, or from the manager where it has that to itself."""
     home.queue_id()
+    if on_network(home.path) and (answer := _asked(home)) is not None:
+        return answer
     from sqlqueue.store.audit import verify as findings
 
     return findings(home)
 
 
-def _line(found: Finding) -> str:
+def _asked(home: Home) -> list[protocol.Finding] | None:
+    """What the manager finds; None when none answers."""
+    reply = ask_running(home, protocol.Audit())
+    if not isinstance(reply, protocol.AuditedReply):
+        return None
+    if reply.more:
+        notice(f"there are more than these {len(reply.findings)} findings")
+    return reply.findings
+
+
+def _line(found: Found) -> str:
     return cut_end(printable(f"{found.severity}: {found.where}: {found.message}"), LONGEST)
 
 

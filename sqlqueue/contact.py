@@ -70,6 +70,17 @@ def _figures_read(home: Home) -> dict[str, Any]:
     return offline_status(home)
 
 
+def ask_running(home: Home, request: Request) -> Reply | None:
+    """What the manager answers, however long it takes; None when none is there."""
+    if home.manager() is None:
+        return None
+    with Client(home, timeout_seconds=CHANGE_SECONDS) as client:
+        try:
+            return client.request(request)
+        except ManagerUnreachable:
+            return None
+
+
 def recall(ask: Ask, name: str) -> ExperimentMemory | None:
     """What the home remembers of an experiment; None when it never saw it."""
     reply = ask(DescribeExperiments(names=[name]))

@@ -203,6 +203,10 @@ class Repair(Message, frozen=True, tag="repair"):
     """Brings every CSV back to what the database says (owner)."""
 
 
+class Audit(Message, frozen=True, tag="audit"):
+    """Proves that database and CSVs agree, where only the manager can read both (owner)."""
+
+
 # --- what the manager answers -------------------------------------------------------
 
 
@@ -286,6 +290,21 @@ class RepairedReply(Message, frozen=True, tag="repaired", omit_defaults=False):
     actions: list[str]
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that is not as it should be, and where."""
+
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+
+
+class AuditedReply(Message, frozen=True, tag="audited", omit_defaults=False):
+    """What was found; nothing when all is well.  `more`: findings beyond those named."""
+
+    findings: list[Finding]
+    more: bool = False
+
+
 class Error(Message, frozen=True, tag="error", omit_defaults=False):
     code: str
     message: str
@@ -305,6 +324,7 @@ Request = (
     | PrepareDirectories
     | AddTasks
     | Repair
+    | Audit
 )
 Reply = (
     Welcome
@@ -317,9 +337,10 @@ Reply = (
     | PreparedReply
     | AddedReply
     | RepairedReply
+    | AuditedReply
     | Error
 )
-OWNER_ONLY: Final = (DescribeExperiments, PrepareDirectories, AddTasks, Repair)
+OWNER_ONLY: Final = (DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit)
 
 _request_decoder = msgspec.json.Decoder(Request)
 _reply_decoder = msgspec.json.Decoder(Reply)

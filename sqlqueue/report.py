@@ -22,11 +22,12 @@ Figures = Mapping[str, Any]
 
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
-    *("workers", "failures", "unsubmitted", "set_aside", "eta_seconds", "done"),
+    *("workers", "failures", "unsubmitted", "set_aside", "eta_seconds", "done", "private_copy"),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
 BAR: Final = 12
+COPY: Final = "         none answers: read from a private copy of the database"
 
 _COUNTS: Final = (
     Column("RUNNING", "right", colour="cyan"),
@@ -93,6 +94,7 @@ def overview(status: Figures, page: Page) -> list[str]:
         f"tasks    {page.paint(headline(status), 'bold')}",
         *([f"         {rest}"] if rest else []),
         f"manager  {_manager(status['manager'], status['done'])}",
+        *([COPY] if status.get("private_copy") else []),
     ]
 
 

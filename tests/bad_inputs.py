@@ -204,6 +204,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "add_tasks": {"tasks": [CELL],
                   "experiments": [{"name": "trial:measure", "parameters": [PARAMETER]}]},
     "repair": {},
+    "audit": {},
 }  # fmt: skip
 """A message of each type that decodes, with each nested object once."""
 

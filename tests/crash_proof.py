@@ -257,11 +257,13 @@ class Workshop:
         stills, texts = self.film(scenario)
         return self._without_power(stills, scenario, texts, list(policies))
 
-    def loses_power_in_recovery(self, scenario: Scenario, policies: Iterable[str]) -> int:
-        """A process dies, and in the recovery from that the machine."""
+    def loses_power_in_recovery(
+        self, scenario: Scenario, policies: Iterable[str], at: int | None = None
+    ) -> int:
+        """A process dies, at that call or at any, and in the recovery from that the machine."""
         cuts, seen = 0, set[str]()
         stills, texts = self.film(scenario)
-        for still in stills:
+        for still in stills if at is None else [each for each in stills if each.at == at]:
             key = fingerprint(still.room) + repr(sorted(still.told)) + content_key(still)
             if key not in seen:
                 seen.add(key)

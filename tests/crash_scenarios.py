@@ -288,9 +288,9 @@ def _init(home: Home, disk: Disk, tell: Tell) -> None:
 
 
 SWEEP: Final = """
-defaults: {experiment: "measured:measure", combinations: {seed: [0, 1]}}
-p: {output_dir: a, combinations: {where: [here]}}
-q: {output_dir: deep/c, combinations: {where: [there]}}
+defaults: {experiment: "measured:measure"}
+p: {output_dir: a, combinations: {where: [here], seed: [0, 1]}}
+q: {output_dir: deep/c, combinations: {where: [there], seed: [0, 1]}}
 """
 EXPERIMENT: Final = "def measure(seed: int, where: str) -> dict: ..."
 

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -86,6 +86,8 @@ class Plan:
     ) -> Any:
         """The call, with its fault.  `rest`: what is left of it after `half`."""
         mode = self.fault(name, folder)
+        if name in MOMENTS and mode in ERRORS:
+            mode = ""
         if mode == PAUSE:
             os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -225,7 +227,7 @@ class FaultyDisk(Disk):
             "remove_tree",
             path.parent,
             lambda: real(path),
-            lambda: next(each for each in path.iterdir()).unlink(),
+            lambda: _remove_one_in(path),
             lambda: real(path),
         )
 
@@ -248,6 +250,13 @@ class FaultyDisk(Disk):
         rest: Callable[[], Any] | None = None,
     ) -> Any:
         return self.plan.perform(name, folder.name, real, half, rest)
+
+
+def _remove_one_in(path: Path) -> None:
+    """The first thing in a folder; nothing when there is none, or no folder."""
+    with suppress(FileNotFoundError):
+        for each in list(path.iterdir())[:1]:
+            each.unlink()
 
 
 def folder_of(fd: int) -> Path:

@@ -10,7 +10,9 @@ seen on a real filesystem that forgets (`forgetful.py`).  What is not here: when
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,22 +55,28 @@ class Image:
         return Image(new(self.root), {new(k): v for k, v in self.contents.items()}, names)
 
 
-def image_of(root: Path) -> Image:
+Left = tuple[str, ...]
+"""How the names begin that are left out."""
+
+
+def image_of(root: Path, but: Left = OWN) -> Image:
     """What is there now."""
     image = Image(root.stat().st_ino)
-    for folder, _, files in os.walk(root):
-        image.names[Path(folder).stat().st_ino] = names_in(Path(folder))
-        for path in (Path(folder) / name for name in files if not name.startswith(OWN)):
-            if not path.is_symlink():
-                image.contents[path.stat().st_ino] = path.read_bytes()
+    for folder in [root, *(each for each in root.rglob("*") if each.is_dir())]:
+        names = image.names[folder.stat().st_ino] = names_in(folder, but)
+        for name, (inode, is_folder) in names.items():
+            if not is_folder:
+                image.contents[inode] = (folder / name).read_bytes()
     return image
 
 
-def names_in(folder: Path) -> Names:
+def names_in(folder: Path, but: Left = OWN) -> Names:
+    """Files and folders; links and sockets are nothing that a result depends on."""
+    found = (each for each in os.scandir(folder) if not (but and each.name.startswith(but)))
     return {
-        entry.name: (entry.inode(), entry.is_dir(follow_symlinks=False))
-        for entry in os.scandir(folder)
-        if not entry.name.startswith(OWN) and not entry.is_symlink()
+        each.name: (each.inode(), each.is_dir(follow_symlinks=False))
+        for each in found
+        if each.is_dir(follow_symlinks=False) or each.is_file(follow_symlinks=False)
     }
 
 
@@ -165,6 +173,18 @@ def later_blocks(durable: bytes, now: bytes) -> bytes:
     return durable.ljust(middle, b"\0") + now[middle:]
 
 
+def any_sectors(durable: bytes, now: bytes) -> bytes:
+    """Of what was written every sector came down or did not, as chance would have it."""
+    size = max(len(durable), len(now))
+    old, new = durable.ljust(size, b"\0"), now.ljust(size, b"\0")
+    chance = random.Random(zlib.crc32(now))
+    sectors = (
+        (old, new)[chance.randrange(2)][at : at + SECTOR_BYTES]
+        for at in range(0, size, SECTOR_BYTES)
+    )
+    return now if durable == now else b"".join(sectors)
+
+
 POLICIES: Final = {
     "nothing unsynced": (no_new_names, no_content),
     "names without content": (all_names, no_content),
@@ -177,6 +197,7 @@ POLICIES: Final = {
     "a write without its last byte": (all_names, _cut(lambda written: max(0, written - 1))),
     "zeros where a write was": (all_names, zeros),
     "later blocks without the earlier": (all_names, later_blocks),
+    "any sectors": (all_names, any_sectors),
     "old names, and a write cut in the middle": (none_removed, _cut(lambda written: written // 2)),
 }
 
@@ -200,21 +221,21 @@ def after_power_loss(durable: Image, now: Image, policy: str) -> Tree:
     return tree
 
 
-def make(root: Path, tree: Tree) -> None:
+def make(root: Path, tree: Tree, but: Left = OWN) -> None:
     """Brings the folder to that tree; what is as it should be is left alone."""
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if path.name.startswith(OWN) or path.is_symlink() or not path.exists():
+        if (but and path.name.startswith(but)) or path.is_symlink() or not path.exists():
             continue
         if path.is_dir():
             if name not in tree:
                 shutil.rmtree(path)
-        elif tree.get(name) is None or path.read_bytes() != tree[name]:
+        elif tree.get(name) is None or not path.is_file() or path.read_bytes() != tree[name]:
             path.unlink()
     for name, data in sorted(tree.items()):
         path = root / name
         if data is None:
-            path.mkdir(exist_ok=True)
+            path.mkdir(0o700 if path.name == NAME else 0o755, exist_ok=True)
         elif not path.exists():
-            path.touch(0o600 if name.startswith(NAME) else 0o644)
+            path.touch(0o600 if NAME in path.parts else 0o644)
             path.write_bytes(data)

@@ -32,6 +32,7 @@ SHAPE = {
                      "unsubmitted": int}],
     "workers": [WORKER],
     "failures": [{"error": str, "count": int, "task_ids": [str]}],
+    "private_copy": bool,
     "unsubmitted": int,
     "set_aside": [str],
     "eta_seconds": (*NUMBER, NOTHING),

@@ -6,23 +6,35 @@ Each row of `GUARDS` takes one away, and names the proof that must turn red with
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_proof import Broken, Workshop, deaths, workshop
+from crash_proof import Broken, Workshop, errors, workshop
 from crash_scenarios import ALL, Scenario
-from power import POLICIES, NoSyncOfCsv, NoSyncOfNames, NoSyncOfNewFiles
+from faults import FaultyDisk
+from power import POLICIES
 from sqlalchemy import Connection
+from unsynced import Site, SyncingDisk, site
 
+from sqlqueue import protocol
 from sqlqueue.disk import Disk
+from sqlqueue.errors import HomeError
 from sqlqueue.manager import committer, taking_in
+from sqlqueue.manager.committer import Committer
+from sqlqueue.manager.intake import Intake
 from sqlqueue.manager.session import Session
-from sqlqueue.store import csv_file
+from sqlqueue.store import csv_file, recovery
 from sqlqueue.store.csv_file import look_of
+from sqlqueue.store.outputs import Outputs
 from sqlqueue.store.recovery import Mender
+from sqlqueue.worker.delivery import Delivery
 
 Patch = pytest.MonkeyPatch
 SCENARIOS = {each.name: each for each in ALL}
@@ -40,29 +52,27 @@ def shop() -> Iterator[Workshop]:
 
 
 def dying(shop: Workshop, scenario: Scenario) -> None:
-    for at, mode in deaths(shop.calls(scenario)):
-        shop.dies(scenario, at, mode)
+    """Every death, as a film of it shows the disk."""
+    stills, texts = shop.film(scenario)
+    for still in stills:
+        shop.settle(still.room, scenario, texts, still.told)
 
 
 def losing_power(shop: Workshop, scenario: Scenario) -> None:
-    for policy in POLICIES:
-        for at, mode in reversed(deaths(shop.calls(scenario))):
-            shop.loses_power(scenario, at, mode, policy)
+    shop.loses_power(scenario)
+
+
+def recovering_without_power(shop: Workshop, scenario: Scenario) -> None:
+    shop.loses_power_in_recovery(scenario, POLICIES)
+
+
+def failing(shop: Workshop, scenario: Scenario) -> None:
+    for mode in ("EIO", "torn", "late"):
+        for at in errors(shop.calls(scenario)):
+            shop.fails(scenario, at, mode)
 
 
 # --- guards -----------------------------------------------------------------------------
-
-
-def no_sync_of_the_append(shop: Workshop, _patch: Patch) -> None:
-    shop.real = NoSyncOfCsv
-
-
-def no_sync_of_names(shop: Workshop, _patch: Patch) -> None:
-    shop.real = NoSyncOfNames
-
-
-def no_sync_before_the_rename(shop: Workshop, _patch: Patch) -> None:
-    shop.real = NoSyncOfNewFiles
 
 
 def no_cut_back(_shop: Workshop, patch: Patch) -> None:
@@ -84,7 +94,7 @@ def no_salvage(_shop: Workshop, patch: Patch) -> None:
 
 
 def no_moving_aside(_shop: Workshop, patch: Patch) -> None:
-    def move(mender: Mender, file: Path, _target: Path) -> None:
+    def move(mender: Mender, file: Path, _target: Path, _look: str) -> None:
         mender.disk.unlink(file)
 
     patch.setattr(Mender, "_move", move)
@@ -105,8 +115,8 @@ def no_idempotence(_shop: Workshop, patch: Patch) -> None:
     patch.setattr(taking_in, "_known", lambda *_: False)
 
 
-class LateCommits(Session):
-    """Commits when it next begins something: whoever is answered before that is deceived."""
+class AcksFirst(Session):
+    """Answers, and commits when it next begins something."""
 
     pending: Any = None
 
@@ -128,14 +138,110 @@ class LateCommits(Session):
 
 
 def ack_before_commit(_shop: Workshop, patch: Patch) -> None:
-    patch.setattr(committer, "Session", LateCommits)
+    patch.setattr(committer, "Session", AcksFirst)
+
+
+def no_doubt_after_a_failure(_shop: Workshop, patch: Patch) -> None:
+    """A failed sync is believed to have been none: the file is as it was."""
+    patch.setattr(Outputs, "_doubt", lambda outputs, key: outputs._due.setdefault(key, ()))
+    patch.setattr(Outputs, "_looks_right", lambda *_: True)
+
+
+def a_failed_sync_tried_again(_shop: Workshop, patch: Patch) -> None:
+    """And believed: by then the kernel has dropped what it could not write."""
+    real = FaultyDisk.fsync
+
+    def fsync(disk: FaultyDisk, fd: int) -> None:
+        try:
+            real(disk, fd)
+        except OSError:
+            size = os.fstat(fd).st_size
+            os.truncate(f"/proc/self/fd/{fd}", size - 1)
+            os.truncate(f"/proc/self/fd/{fd}", size)
+
+    patch.setattr(FaultyDisk, "fsync", fsync)
+
+
+def an_error_taken_for_an_ack(_shop: Workshop, patch: Patch) -> None:
+    """A full disk, or a commit that failed, answered as if all were well."""
+    patch.setattr(
+        Committer,
+        "_refused",
+        staticmethod(lambda jobs, _error: [(job, protocol.Ack()) for job in jobs]),
+    )
+
+
+def unsubmitted_removed_before_the_ack(_shop: Workshop, patch: Patch) -> None:
+    real = Delivery.flush
+
+    def flush(delivery: Delivery, client: Any) -> bool:
+        for each in delivery._snapshot():
+            delivery._delivered(each)
+        return real(delivery, client)
+
+    patch.setattr(Delivery, "flush", flush)
+
+
+def intake_removes_first(_shop: Workshop, patch: Patch) -> None:
+    real = Intake.jobs
+
+    def jobs(intake: Intake, asked: Committer) -> Any:
+        found = real(intake, asked)
+        intake.settle([(each, protocol.Ack()) for each in found])
+        return found
+
+    patch.setattr(Intake, "jobs", jobs)
+
+
+def an_outcome_read_before_it_is_whole(_shop: Workshop, patch: Patch) -> None:
+    """Written under its own name from the start, not beside."""
+
+    def write_beside(disk: Disk, path: Path, data: bytes, mode: int = 0o666) -> None:
+        with suppress(FileNotFoundError):
+            disk.unlink(path)
+        disk.write(path, data, mode)
+        disk.fsync_dir(path.parent)
+
+    patch.setattr(Disk, "write_beside", write_beside)
+
+
+def setting_aside_replaces(_shop: Workshop, patch: Patch) -> None:
+    patch.setattr(Disk, "set_aside", lambda disk, source, target: disk.replace(source, target))
+    patch.setattr(recovery, "free_name", lambda file: file.with_name(f"{file.name}.set-aside"))
+
+
+def no_look_before_an_append(_shop: Workshop, patch: Patch) -> None:
+    patch.setattr(Outputs, "_looks_right", lambda *_: True)
+    patch.setattr(csv_file, "look_of", lambda _status: "")
+
+
+def one_directory_not_recovered(_shop: Workshop, patch: Patch) -> None:
+    real = Outputs.recover
+    patch.setattr(
+        Outputs,
+        "recover",
+        lambda o, t, key, columns=(): (
+            True if key == 1 and not columns else real(o, t, key, columns)
+        ),
+    )
+    patch.setattr(csv_file, "append", _append_blindly)
+
+
+def _append_blindly(disk: Disk, path: Path, record: Any, data: bytes, rows: int) -> Any:
+    with path.open("ab") as file:
+        disk.append(file.fileno(), data)
+        disk.fsync(file.fileno())
+    made = replace(record, row_count=record.row_count + rows)
+    return replace(
+        made,
+        length_bytes=record.length_bytes + len(data),
+        checksum=csv_file.extend(record.checksum, data),
+        look=csv_file.look_at(disk, path),
+    )
 
 
 Proof = Callable[[Workshop, Scenario], None]
 GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
-    (no_sync_of_the_append, losing_power, "further results", "whole rows of .* before recovery"),
-    (no_sync_of_names, losing_power, "the first result", "before recovery"),
-    (no_sync_before_the_rename, losing_power, "a new metric", "taken for a person's"),
     (no_cut_back, dying, "further results", "goes on after its last row"),
     (ownership_by_length_alone, dying, "a CSV in_another_order", "line 2"),
     (no_salvage, dying, "a CSV extended", "lost what a person wrote"),
@@ -143,6 +249,15 @@ GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
     (no_note_before_a_rewrite, dying, "a new metric", "taken for a person's"),
     (no_idempotence, dying, "further results", "stored twice"),
     (ack_before_commit, dying, "further results", "is not in|rows of"),
+    (an_error_taken_for_an_ack, failing, "further results", "0 rows of"),
+    (no_doubt_after_a_failure, failing, "further results", "goes on after its last row"),
+    (a_failed_sync_tried_again, failing, "further results", "final_results.csv"),
+    (unsubmitted_removed_before_the_ack, dying, "an absent manager", "was kept"),
+    (intake_removes_first, dying, "files left by workers", "0 rows of 4"),
+    (an_outcome_read_before_it_is_whole, dying, "a new home", "is torn"),
+    (setting_aside_replaces, dying, "a CSV replaced", "line 1, is"),
+    (no_look_before_an_append, dying, "a CSV replaced", "line 1, is"),
+    (one_directory_not_recovered, dying, "a CSV in_another_order", "line 2"),
 ]
 
 
@@ -159,5 +274,95 @@ def test_without_this_guard_the_proof_fails(
     monkeypatch.setattr(shop, "real", shop.real)
     monkeypatch.setattr(shop, "settled", set())
     guard(shop, monkeypatch)
-    with pytest.raises(Broken, match=red):
+    with pytest.raises(Broken, match=red) as found:
         proof(shop, SCENARIOS[name])
+    print(f"{guard.__name__}: {proof.__name__}, {name}: {found.value}")
+
+
+SYNCS: dict[str, tuple[Proof, str, str]] = {
+    "home.py _identify: write_beside: fsync": (losing_power, "a new home", "is torn"),
+    "keys.py _create: write: fsync": (losing_power, "a new home", "holds no certificate"),
+    "store/csv_file.py append: fsync": (losing_power, "further results", "rows of"),
+    "store/csv_file.py _write_new: fsync": (losing_power, "a new metric", "taken for a person's"),
+    "store/directories.py _mark: make_folders: fsync_dir": (losing_power, "init", "0 rows of"),
+    "store/directories.py _mark: write_beside: fsync": (losing_power, "init", "is torn"),
+    "store/recovery.py _move: set_aside: fsync_dir": (
+        losing_power,
+        "a file before the first result",
+        "lost what a person wrote",
+    ),
+    "store/recovery.py _salvage_tail: fsync_dir": (
+        recovering_without_power,
+        "a CSV extended",
+        "lost what a person wrote",
+    ),
+    "store/recovery.py _salvage_tail: write_beside: fsync": (
+        losing_power,
+        "a CSV extended",
+        "lost what a person wrote",
+    ),
+    "store/recovery.py _salvage_tail: write_beside: fsync_dir": (
+        losing_power,
+        "a CSV extended",
+        "lost what a person wrote",
+    ),
+    "store/recovery.py _take_place: fsync_dir": (losing_power, "the first result", "whole rows"),
+    "unsubmitted.py write: write_beside: fsync": (losing_power, "an absent manager", "is torn"),
+    "worker/outcome.py write: make_folders: fsync_dir": (
+        losing_power,
+        "an absent manager",
+        "was kept",
+    ),
+    "worker/outcome.py write: write_beside: fsync": (losing_power, "an absent manager", "is torn"),
+    "worker/outcome.py write: write_beside: fsync_dir": (
+        losing_power,
+        "an absent manager",
+        "was kept",
+    ),
+}
+"""A sync, and the proof that fails without it."""
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sync", SYNCS)
+def test_without_this_sync_the_proof_fails(shop: Workshop, monkeypatch: Patch, sync: str) -> None:
+    proof, name, red = SYNCS[sync]
+    monkeypatch.setattr(shop, "real", without(site(sync)))
+    monkeypatch.setattr(shop, "settled", set())
+    with pytest.raises((Broken, HomeError), match=red) as found:
+        proof(shop, SCENARIOS[name])
+    print(f"{sync}: {proof.__name__}, {name}: {found.value}")
+
+
+def without(left_out: Site | None) -> Any:
+    return lambda platter: SyncingDisk(platter, Counter(), left_out)
+
+
+OTHERS = {
+    "no_epoch": ("test_verbs_takeover.py", "DID NOT RAISE EpochLost"),
+    "no_look_at_the_lock": ("test_takeover_pauses.py", "it acked what it wrote to nowhere"),
+    "no_lease": ("test_verbs.py", "LOST"),
+    "every_reply_twice": ("test_server.py", "AssertionError"),
+}
+"""Guards whose proofs are tests of their own (`mutant.py`), and what they then say."""
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("name", OTHERS)
+def test_without_this_guard_its_tests_fail(name: str) -> None:
+    file, red = OTHERS[name]
+    tests = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "mutant", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-m", "not crash", "--tb=short", str(tests / file)],
+        env=os.environ | {"MUTANT": name, "PYTHONPATH": str(tests)},
+        cwd=tests.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert red in done.stdout
+    failed = [each for each in done.stdout.splitlines() if each.startswith("FAILED")]
+    print(f"{name}: {len(failed)} tests fail, the first: {failed[0]}")

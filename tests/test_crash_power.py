@@ -25,6 +25,12 @@ def test_power_is_lost(shop: Workshop, scenario: Scenario) -> None:
     assert shop.loses_power(scenario) > 300
 
 
+def test_a_new_csv_is_gone_again(shop: Workshop) -> None:
+    """Of which the database knew how it looks: its directory must not wait for it for ever."""
+    replaced = shop.calls(MAIN[0]).index(("replace", "a")) + 1
+    assert shop.loses_power_in_recovery(MAIN[0], ["nothing unsynced"], replaced) > 50
+
+
 @pytest.mark.crash
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", ALL, ids=str)

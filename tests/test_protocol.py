@@ -29,6 +29,7 @@ REPLIES = [
     protocol.PreparedReply(set_aside=[]),
     protocol.AddedReply(phases={"p": protocol.PhaseCounts(cells=2)}, delivered=1),
     protocol.RepairedReply(actions=["none"]),
+    protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),
     protocol.Error(code="c", message="m"),
 ]

@@ -40,7 +40,7 @@ from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, queue, records, summary
+from sqlqueue.store import copies, proving, queue, records, summary
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -131,8 +131,8 @@ class Committer:
             return self._process(jobs)
 
     def _process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
-        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair):
-            return [(jobs[0], self._repair(jobs[0].role))]
+        if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair | protocol.Audit):
+            return [(jobs[0], self._whole(jobs[0]))]
         for _ in range(MOST_TRIES):
             try:
                 return self._batch(jobs)
@@ -214,15 +214,25 @@ class Committer:
         with self._session.begun() as connection:
             return handing_out.done(connection)
 
-    def _repair(self, role: Role) -> Reply:
-        """Brings every CSV back to what the database says, whatever it looks like."""
+    def _whole(self, job: Job) -> Reply:
+        """What looks at every CSV: has a place of its own between two transactions."""
         try:
-            if role != "owner":
-                raise NotAuthorised("only the queue's owner may say Repair")
-            actions = mending.repair(self.outputs, self.claims, self.transaction)
-            return protocol.RepairedReply(actions=actions)
+            if job.role != "owner":
+                name = type(job.request).__name__
+                raise NotAuthorised(f"only the queue's owner may say {name}")
+            return self._audit() if isinstance(job.request, protocol.Audit) else self._repair()
         except (NotAuthorised, DirectoryUnavailable, StorageFailure) as error:
             return protocol.error_reply(error)
+
+    def _repair(self) -> Reply:
+        actions = mending.repair(self.outputs, self.claims, self.transaction)
+        return protocol.RepairedReply(actions=actions)
+
+    def _audit(self) -> Reply:
+        """Proves that database and CSVs agree, while nothing is being written."""
+        with self.transaction() as connection:
+            proof = proving.Proof(connection, self.home, self._disk, self._lanes)
+            return proving.answer(proof)
 
 
 def _refusal(error: Exception) -> Reply:

@@ -49,7 +49,7 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
         case protocol.DescribeExperiments():
             known = memory.recall(context.connection, request.names)
             return protocol.ExperimentsReply(experiments=known)
-        case protocol.Hello() | protocol.StatusRequest() | protocol.Repair():
+        case protocol.Hello() | protocol.StatusRequest() | protocol.Repair() | protocol.Audit():
             raise ProtocolError(f"{type(request).__name__} is not for the writer")
         case _:
             assert_never(request)

@@ -35,10 +35,10 @@ MOST_JOBS: Final = 1000
 LOOK_SECONDS: Final = 30.0
 _TICK: Final = object()
 _STOP: Final = object()
-_ALONE: Final = (protocol.Repair, protocol.PrepareDirectories)
+_ALONE: Final = (protocol.Repair, protocol.Audit, protocol.PrepareDirectories)
 """Messages that need a commit of their own, before what follows them."""
 
-_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask)
+_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit)
 """Messages after which no task can have become available."""
 
 log = logging.getLogger("sqlqueue.manager")

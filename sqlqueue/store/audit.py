@@ -44,7 +44,7 @@ def verify(home: Home) -> Iterator[Finding]:
     reader = engine.open_reader(home)
     try:
         with reader.begin() as connection:
-            yield from _database(home.database, connection)
+            yield from of_database(home.database, connection)
             directories = records.load(connection)
         for key in sorted(directories):
             yield from _directory(home, reader, key)
@@ -57,7 +57,7 @@ def verify_database(path: Path) -> Iterator[Finding]:
     reader = engine.open_file(path)
     try:
         with reader.begin() as connection:
-            yield from _database(path, connection)
+            yield from of_database(path, connection)
     finally:
         reader.dispose()
 
@@ -65,7 +65,8 @@ def verify_database(path: Path) -> Iterator[Finding]:
 # --- the database against itself ------------------------------------------------------------
 
 
-def _database(path: Path, connection: Connection) -> Iterator[Finding]:
+def of_database(path: Path, connection: Connection) -> Iterator[Finding]:
+    """What does not fit together inside the database."""
     condition.refuse_damage(path, connection.exec_driver_sql)
     for broken in connection.execute(text("PRAGMA foreign_key_check")):
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
@@ -120,7 +121,8 @@ def _numbers(connection: Connection) -> Iterator[Finding]:
 
 def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
     """Looks again while a manager may be between an append and its commit."""
-    yield from _marker(home, reader, key)
+    with reader.begin() as connection:
+        yield from of_marker(home, *records.load(connection, [key])[key])
     before: tuple[Record, str] | None = None
     looks = 0
     while looks < MOST_LOOKS:
@@ -137,10 +139,8 @@ def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
     yield Finding("error", f"{path}/{csv_file.NAME}", before[1] if before else "")
 
 
-def _marker(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
+def of_marker(home: Home, path: str, record: Record) -> Iterator[Finding]:
     """A folder that has a CSV of ours says so: another queue, and `recover`, can tell by it."""
-    with reader.begin() as connection:
-        path, record = records.load(connection, [key])[key]
     folder = home.absolute(path)
     if record.columns is None or not folder.is_dir():
         return
@@ -173,10 +173,10 @@ def _compare_lines(
 ) -> str | None:
     columns = record.columns or ()
     length, checksum, number = 0, csv_file.EMPTY, 0
-    for number, expected in enumerate(_expected(connection, key, columns), start=1):
+    for number, each in enumerate(expected(connection, key, columns), start=1):
         found = next(content, b"")
-        if found != expected:
-            return f"line {number}, {_difference(found, expected, columns)}"
+        if found != each:
+            return f"line {number}, {_difference(found, each, columns)}"
         length, checksum = length + len(found), csv_file.extend(checksum, found)
     if (length, checksum) != (record.length_bytes, record.checksum):
         return f"agrees with its rows, but its record says {record.length_bytes} bytes"
@@ -185,7 +185,8 @@ def _compare_lines(
     return None
 
 
-def _expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+def expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+    """The lines that the database makes of a CSV."""
     yield line(columns)
     for values in records.rows_of(connection, key):
         yield row(columns, values)

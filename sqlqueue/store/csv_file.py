@@ -92,6 +92,11 @@ def look_of(status: os.stat_result) -> str:
     return ":".join(map(str, parts))
 
 
+def same_file(look: str, other: str) -> bool:
+    """Whether both are looks of one file, whatever happened to it in between."""
+    return look.split(":")[:2] == other.split(":")[:2]
+
+
 @contextmanager
 def opened(disk: Disk, path: Path, flags: int) -> Iterator[int]:
     """An ordinary file, or `NotAsRecorded` when the name means something else."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import ManagerRunning
+from sqlqueue.errors import DatabaseError, ManagerRunning
 from sqlqueue.home import Home
 
 TRIES: Final = 10
@@ -47,6 +47,23 @@ def detach(home: Home, disk: Disk) -> None:
         f"{home.database} is still being written to by whoever had this queue: "
         "end that process first (its host and pid stand in manager.json)"
     )
+
+
+def copy_home(home: Home, view: Home) -> None:
+    """What a look at the database needs, somewhere else; raises `DatabaseError` when that is
+    impossible.  A database that is never whole is copied as it is: whoever looks will say so."""
+    copy_at_rest(home.identity_file, view.identity_file, Disk())
+    at_rest = False
+    for _ in range(TRIES):
+        at_rest = copy_at_rest(home.database, view.database, Disk())
+        if at_rest and _whole(view.database):
+            return
+        time.sleep(PAUSE_SECONDS / TRIES)
+    if not at_rest:
+        raise DatabaseError(
+            f"{home.database}: is being written to by a manager that does not answer here: "
+            "ask on its host"
+        )
 
 
 def copy_at_rest(database: Path, copy: Path, disk: Disk) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
@@ -18,7 +20,7 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
-from sqlqueue.store import condition
+from sqlqueue.store import condition, detaching
 from sqlqueue.store.condition import BUSY_MILLISECONDS, WAY_OUT
 
 HEAD: Final = "0001"
@@ -54,14 +56,42 @@ def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     engine; the first to open the log's index decides for the whole process whether it may be
     written.
     """
-    if not own_writer:
-        condition.glance(home)
+    if own_writer:
+        return _reader(home.database, trace=True)
+    if on_network(home.path) and home.database.is_file():
+        return _private(home)
+    return _plain(home)
+
+
+def _plain(home: Home) -> Engine:
+    condition.glance(home)
     if not home.database.exists():
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
-    version = condition.version(home.database)
+    return _reader(home.database)
+
+
+def _reader(path: Path, *, trace: bool = False) -> Engine:
+    version = condition.version(path)
     if version != HEAD:
-        raise _other_version(home.database, version)
-    return _engine(home.database, read_only=True, trace=own_writer)
+        raise _other_version(path, version)
+    return _engine(path, read_only=True, trace=trace)
+
+
+def _private(home: Home) -> Engine:
+    """A copy that nobody else has open: where hosts share the filesystem the manager has the
+    database to itself, and the locks of other hosts are not to be relied upon.  The copy goes
+    with the engine."""
+    view = Home(Path(mkdtemp(prefix="sqlqueue-look-")))
+    try:
+        detaching.copy_home(home, view)
+        engine = _plain(view)
+    except BaseException as error:
+        rmtree(view.path, ignore_errors=True)
+        if isinstance(error, DatabaseError):
+            raise type(error)(error.message.replace(str(view.path), str(home.path))) from None
+        raise
+    event.listen(engine, "engine_disposed", lambda _: rmtree(view.path, ignore_errors=True))
+    return engine
 
 
 def refuse_newer(path: Path) -> None:

@@ -15,11 +15,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection
 
@@ -62,7 +62,8 @@ class Mender:
         found = self._found(key, file, record)
         if found.kind is Kind.ABSENT and record.columns is None:
             self.lanes.one(key, partial(self.disk.stat, file.parent))
-            return record
+            # What a rewrite put there before the power went may be gone with it.
+            return self._saved(transaction, key, record, look="") if record.look else record
         if found.kind in (Kind.EXACT, Kind.LONGER):
             cut = self._cut_back(key, file, found, doubtful)
             if cut is not None:
@@ -146,7 +147,16 @@ class Mender:
         if look and csv_file.look_at(self.disk, file) != look:
             raise NotAsRecorded(f"{file} was changed from outside")
         self.disk.set_aside(file, target)
+        if look and not csv_file.same_file(csv_file.look_at(self.disk, target), look):
+            self._put_back(target, file)
         self.disk.fsync_dir(file.parent)
+
+    def _put_back(self, target: Path, file: Path) -> NoReturn:
+        """It got the name after the look: from a person, or from who took the home over."""
+        with suppress(FileExistsError):
+            self.disk.set_aside(target, file)
+        self.disk.fsync_dir(file.parent)
+        raise NotAsRecorded(f"{file} was changed from outside")
 
     def rewrite(
         self,

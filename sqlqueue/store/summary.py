@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, func, select
 
+from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.headline import headline
@@ -50,7 +51,8 @@ def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
     reader = engine.open_reader(home, own_writer=own_writer)
     try:
         with reader.begin() as connection:
-            return with_folders(home, from_database(connection))
+            found = with_folders(home, from_database(connection))
+            return found | {"private_copy": on_network(home.path) and not own_writer}
     finally:
         reader.dispose()
 
@@ -69,6 +71,7 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
         "manager": {"running": False, "pid": None, "host": None, "started_at": None},
         "unsubmitted": sum(waiting.values()),
         "set_aside": asides,
+        "private_copy": False,
     }
 
 
