@@ -237,7 +237,7 @@ def _build(
     with rebuilding.building(home, path, plan.base, disk, time.time(), _silent) as rebuild:
         if queue is not None:
             found.queue = queue
-            rebuild.know_queue(queue, plan.base)
+            rebuild.know_queue(queue)
         rebuild.add_directories(plan.folders, queue)
         if plan.texts:
             found.added = _added(home, rebuild, plan.texts, progress)

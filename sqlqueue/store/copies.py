@@ -51,14 +51,8 @@ def settle(transaction: Transaction, claims: Claims, *, mine: bool) -> None:
                     home.path, known.get("home"), known.get("hostname"))  # fmt: skip
         _part(transaction, claims, mine=mine)
     with transaction() as connection:
-        remember(connection, home)
-
-
-def remember(connection: Connection, home: Home) -> None:
-    """Writes down that the queue belongs where its home stands now."""
-    now = place_of(home.path).as_note()
-    connection.execute(meta.delete().where(meta.c.key == KEY))
-    connection.execute(meta.insert().values(key=KEY, value=json.dumps(now)))
+        connection.execute(meta.delete().where(meta.c.key == KEY))
+        connection.execute(meta.insert().values(key=KEY, value=json.dumps(now)))
 
 
 def remembered(connection: Connection) -> Note | None:

@@ -26,7 +26,7 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.protocol import AddTasks, ExperimentMemory, PhaseCounts
-from sqlqueue.store import adding, backup, condition, copies, engine, memory, queue, records
+from sqlqueue.store import adding, backup, condition, engine, memory, queue, records
 from sqlqueue.store.adopting import Adopted, Adoption
 from sqlqueue.store.csv_file import NAME, Record
 from sqlqueue.store.directories import check_left, stored_path
@@ -117,12 +117,7 @@ class Rebuild:
         """How many tasks there are, and how many have a result."""
         return records.task_counts(self._connection)
 
-    def know_queue(self, queue_id: str, base: Path | None) -> None:
-        """Makes it that queue's; one from before the home was copied stands here from now on."""
-        before = condition.queue_id(base) if base is not None else None
-        if before not in (None, queue_id):
-            copies.remember(self._connection, self._home)
-            self.changed = True
+    def know_queue(self, queue_id: str) -> None:
         queue.know_queue(self._connection, queue_id)
 
 
