@@ -189,7 +189,7 @@ class Plan:
         if not self.home.exists():
             return None if stored is None else (stored, str(self.base))
         own = self.home.queue_id()
-        if stored not in (None, own):
+        if stored not in (None, own, self.home.former_id()):
             raise DatabaseError(
                 f"{self.base}: is of queue {stored}, while {self.home.identity_file} says {own}; "
                 "name a backup of this queue, or another home with --home"

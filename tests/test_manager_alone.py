@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sqlqueue import filesystems, keys
+from sqlqueue import filesystems, keys, protocol
 from sqlqueue.home import Home
-from sqlqueue.manager.writer import Writer
+from sqlqueue.manager.writer import Job, Writer
 
 
 @pytest.fixture
@@ -52,3 +52,16 @@ def test_status_is_read_by_the_writer_itself(network_home: Home) -> None:
 def test_the_type_of_a_filesystem_is_found_by_its_longest_mount(tmp_path: Path) -> None:
     assert filesystems.filesystem(Path("/proc/self")) == "proc"
     assert not filesystems.on_network(tmp_path)
+
+
+def test_the_manager_proves_its_queue_to_those_who_cannot_read_it(network_home: Home) -> None:
+    answers: list[object] = []
+    writer = Writer(network_home, answered=lambda each: answers.extend(reply for _, reply in each))
+    writer.start()
+    try:
+        writer.put(Job(protocol.Audit(), "worker"))
+        writer.put(Job(protocol.Audit(), "owner"))
+    finally:
+        writer.stop()
+    assert [getattr(each, "code", None) for each in answers] == ["not_authorised", None]
+    assert answers[1] == protocol.AuditedReply(findings=[])

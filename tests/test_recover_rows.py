@@ -98,7 +98,9 @@ def test_an_old_copy_put_there_by_hand_is_brought_up_to_date(queue: Lost) -> Non
     assert not list(queue.home.salvage.iterdir())
 
 
-def test_a_backup_brings_its_queue_s_id_back(queue: Lost) -> None:
+def test_a_backup_brings_its_queue_s_id_back(tmp_path: Path) -> None:
+    queue = Lost.made(tmp_path / "queue", "own_trial", seeds=1)  # no copy: that gets its own id
+    queue.submit(0.6)
     file, identity = back_up(queue), queue.home.queue_id()
     no_home(queue)
     for each in FOLDERS:

@@ -64,6 +64,9 @@ class Mender:
             self.lanes.one(key, partial(self.disk.stat, file.parent))
             # What a rewrite put there before the power went may be gone with it.
             return self._saved(transaction, key, record, look="") if record.look else record
+        if found.kind is Kind.LONGER:
+            with transaction():  # of who took the home over meanwhile, it is no tail
+                pass
         if found.kind in (Kind.EXACT, Kind.LONGER):
             cut = self._cut_back(key, file, found, doubtful)
             if cut is not None:
