@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqlqueue.logs import MOST_STRANGERS, Seldom
 from sqlqueue.manager.limits import DEFAULT
 from sqlqueue.manager.scales import Scales
 from sqlqueue.manager.strangers import Stranger, Strangers, host_of
@@ -68,6 +70,18 @@ def test_hosts_that_hold_the_same_do_not_take_from_each_other(room: Room) -> Non
         room.enter(host)
     assert room.enter("10.0.0.1") is None
     assert room.sent_away == []
+
+
+def test_where_everybody_holds_one_a_newcomer_gets_the_oldest_after_its_second(room: Room) -> None:
+    """Else as many addresses as there are places would keep everybody else out."""
+    for number in range(6):
+        room.enter(f"10.0.1.{number}")
+        room.now += 0.1
+    assert room.enter("10.0.0.1") is None
+    room.now = 1.0
+    assert room.enter("10.0.0.1")
+    assert room.sent_away == ["10.0.1.0"]
+    assert room.enter("10.0.0.2") is None
 
 
 def test_who_says_hello_frees_its_place(room: Room) -> None:
@@ -183,3 +197,35 @@ def test_who_reads_its_answers_weighs_nothing_any_more() -> None:
     scales.weigh(cast(Any, other))
     assert one.is_open
     assert other.is_open
+
+
+# --- lines about strangers -------------------------------------------------------------------
+
+
+def line(host: str | None, text: str = "%s said nothing") -> logging.LogRecord:
+    record = logging.LogRecord("sqlqueue", logging.WARNING, "", 0, text, (host,), None)
+    if host is not None:
+        record.stranger = host
+    return record
+
+
+def test_a_stranger_is_spoken_of_once_a_minute_and_counted() -> None:
+    now = [0.0]
+    seldom = Seldom(lambda: now[0])
+    assert [seldom.filter(line("10.0.0.1")) for _ in range(5)] == [True] + [False] * 4
+    assert seldom.filter(line("10.0.0.1", "%s said something else"))
+    assert seldom.filter(line("10.0.0.2"))
+    assert all(seldom.filter(line(None)) for _ in range(5)), "all other lines are told"
+    now[0] = 60.0
+    again = line("10.0.0.1")
+    assert seldom.filter(again)
+    assert again.getMessage() == "10.0.0.1 said nothing (and 4 like it before)"
+
+
+def test_a_thousand_strangers_get_as_many_lines_as_are_remembered() -> None:
+    now = [0.0]
+    seldom = Seldom(lambda: now[0])
+    told = sum(seldom.filter(line(f"10.0.{n // 256}.{n % 256}")) for n in range(5000))
+    assert told == MOST_STRANGERS + 1
+    now[0] = 61.0
+    assert seldom.filter(line("10.1.0.1"))
