@@ -34,11 +34,16 @@ DEVICE_BYTES: Final = 1 << 20
 
 
 @contextmanager
-def forgetful_disk(place: Path, *, local: bool = False, lie: str = NOTHING) -> Iterator[Disk]:
-    """A disk with power, mounted at `place`; everything of it is gone when the `with` ends."""
+def forgetful_disk(
+    place: Path, *, local: bool = False, lie: str = NOTHING, sockets: bool = True
+) -> Iterator[Disk]:
+    """A disk with power, mounted at `place`; everything of it is gone when the `with` ends.
+
+    `sockets`: whether it can hold Unix sockets.
+    """
     base = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(dir=base, prefix="sqlqueue-disk-") as folder:
-        disk = Disk(place, Path(folder), compiled(Path(folder)), local, lie)
+        disk = Disk(place, Path(folder), compiled(Path(folder), sockets), local, lie)
         try:
             disk.power_on()
             yield disk
@@ -46,14 +51,15 @@ def forgetful_disk(place: Path, *, local: bool = False, lie: str = NOTHING) -> I
             disk.end()
 
 
-def compiled(folder: Path) -> Path:
+def compiled(folder: Path, sockets: bool = True) -> Path:
     """The layer as a program; skips the test where it cannot be made or mounted."""
     need(os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK), "root and /dev/fuse, to mount")
     need(shutil.which("cc") is not None, "a C compiler (`cc`)")
     ask = ["pkg-config", "--cflags", "--libs", "fuse3"]
     flags = subprocess.run(ask, capture_output=True, text=True, check=False)
     need(flags.returncode == 0, "pkg-config and the headers of FUSE (libfuse3-dev)")
-    command("cc", "-O2", "-o", folder / "forgetful", SOURCE, *flags.stdout.split())
+    without = [] if sockets else ["-DNO_SOCKETS"]
+    command("cc", "-O2", *without, "-o", folder / "forgetful", SOURCE, *flags.stdout.split())
     return folder / "forgetful"
 
 
