@@ -5,7 +5,6 @@ What is not here: a whole network filesystem (`test_takeover_gluster.py`), other
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ def from_init_to_verify(study: Study, directory: str = "results") -> str:
     assert study.manager.stop() == 0, study.manager.said
     study.cli.ok("verify")
     assert [int(row["seed"]) for row in study.rows(directory)] == SEEDS
-    if os.path.isabs(recorded):
+    if Path(recorded).is_absolute():
         assert not Path(recorded).parent.exists()
     return recorded
 
@@ -63,7 +62,7 @@ def test_odd_names(tmp_path: Path, cli: Cli) -> None:
 
 def test_a_path_longer_than_a_sockets(tmp_path: Path, cli: Cli) -> None:
     with studying(tmp_path / ("d" * 120) / ("é" * 60), cli) as study:
-        assert os.path.isabs(from_init_to_verify(study))
+        assert Path(from_init_to_verify(study)).is_absolute()
 
 
 def test_a_filesystem_without_sockets(tmp_path: Path, cli: Cli) -> None:
@@ -71,4 +70,4 @@ def test_a_filesystem_without_sockets(tmp_path: Path, cli: Cli) -> None:
         with socket.socket(socket.AF_UNIX) as one, pytest.raises(PermissionError):
             one.bind(str(disk.place / "s"))
         with studying(disk.place / "study", cli) as study:
-            assert os.path.isabs(from_init_to_verify(study))
+            assert Path(from_init_to_verify(study)).is_absolute()
