@@ -101,14 +101,10 @@ def no_moving_aside(_shop: Workshop, patch: Patch) -> None:
 
 
 def no_note_before_a_rewrite(_shop: Workshop, patch: Patch) -> None:
-    saved: Any = Mender._saved
+    def forgetful(_: Mender, _transaction: Any, wanted: Any, written: Any) -> Any:
+        return {key: wanted[key].record for key in written}
 
-    def forgetful(mender: Mender, transaction: Any, key: int, record: Any, **changes: Any) -> Any:
-        if "next_checksum" in changes:
-            return record
-        return saved(mender, transaction, key, record, **changes)
-
-    patch.setattr(Mender, "_saved", forgetful)
+    patch.setattr(Mender, "_note_intents", forgetful)
 
 
 def no_idempotence(_shop: Workshop, patch: Patch) -> None:
@@ -306,7 +302,7 @@ SYNCS: dict[str, tuple[Proof, str, str]] = {
         "a CSV extended",
         "lost what a person wrote",
     ),
-    "store/recovery.py _take_place: fsync_dir": (losing_power, "the first result", "whole rows"),
+    "store/rewriting.py _take_place: fsync_dir": (losing_power, "the first result", "whole rows"),
     "unsubmitted.py write: write_beside: fsync": (losing_power, "an absent manager", "is torn"),
     "worker/outcome.py write: make_folders: fsync_dir": (
         losing_power,
