@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._framer = Framer(limits.hello_bytes if role is None else limits.message_bytes)
         self._questions: deque[Question] = deque()
         self._open_bytes = 0
+        self._unheard_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._deaf = False
@@ -148,6 +149,10 @@ class Connection(asyncio.Protocol):
             self._cancel("patience")
             self._framer.feed(data)
             self.pump()
+        elif self.role is None:
+            self._unheard_bytes += len(data)
+            if self._unheard_bytes > self._limits.unheard_bytes:
+                self.abort()
 
     def eof_received(self) -> bool:
         """Answers what is on its way before closing; TLS closes at once."""
