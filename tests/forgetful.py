@@ -5,7 +5,8 @@
 and of the rest what the policy says (`power.POLICIES`): the database is no exception.
 `local`: the kernel takes it for a disk of this machine, so that SQLite keeps its log in shared
 memory; otherwise it is a filesystem that hosts may share.  `restart(lie=)`: from now on syncs of
-what has such a name are answered and not done.  What is not here: who works on it, and what must hold.
+what has such a name are answered and not done.  What is not here: who works on it, and what must
+hold.
 """
 
 from __future__ import annotations
