@@ -23,6 +23,7 @@ from sqlqueue import unsubmitted
 from sqlqueue.disk import Disk
 from sqlqueue.errors import HomeError, ProtocolError
 from sqlqueue.home import NAME, TOKEN, Home
+from sqlqueue.manager import listen
 from sqlqueue.protocol import SubmitResult
 from sqlqueue.worker import devices, outcome
 from sqlqueue.working import token
@@ -106,6 +107,17 @@ def test_the_socket_of_a_manager_is_its_user_s(home: Home, manager_process: Mana
         manager_process.start()
     assert mode(manager_process.socket_path) == 0o600
     assert others(home.path) == {}
+
+
+def test_the_socket_is_private_before_its_mode_is_set(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its mode from the instant of its name: setting it by the name comes after that."""
+    seen: list[int] = []
+    monkeypatch.setattr(Path, "chmod", lambda path, _: seen.append(mode(path)))
+    with open_to_all():
+        listen.bind_unix(home, 5).remove()
+    assert seen == [0o600]
 
 
 def as_nobody(act: Callable[[], object], folder: Path = Path("/")) -> str:

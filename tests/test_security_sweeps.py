@@ -49,7 +49,7 @@ BOMBS = {
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}], k{n}: 1}}\n" for n in range(1, 30)
     ),
     "depth": "x: " + "[" * 200_000 + "\n",
-    "cells": TOP
+    "cells": TOP.replace("measure", "any")
     + "x:\n  combinations:\n"
     + "".join(f"    - p{n}: [{', '.join(map(str, range(10)))}]\n" for n in range(12)),
     "directories": 'defaults: {output_dir: "{p0}_{p1}_{p2}_{p3}_{p4}_{p5}", '
@@ -57,6 +57,13 @@ BOMBS = {
     + "".join(f"    - p{n}: [{', '.join(map(str, range(10)))}]\n" for n in range(6)),
     "size": TOP + "# " + "x" * MAX_FILE_BYTES,
     "problems": TOP + "x:\n  combinations:\n" + "    - nonsense: 1\n" * 10_000,
+}  # fmt: skip
+
+
+REFUSED = {
+    "aliases": "aliases written out", "merges": "more than", "depth": "nested deeper",
+    "cells": "found 1000000000000 cells", "directories": "output directories", "size": "16 MiB",
+    "problems": "more problems",
 }  # fmt: skip
 
 
@@ -95,6 +102,7 @@ def test_what_would_explode_is_refused_in_little_time_and_memory(
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2, done.stderr[-2000:]
+    assert REFUSED[bomb] in done.stderr
     assert "Traceback" not in done.stderr
     assert after.ru_utime - before.ru_utime < SECONDS
     assert len(done.stderr) < 1 << 20
