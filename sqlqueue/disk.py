@@ -76,7 +76,8 @@ class Disk:
                 os.unlink(found)
             else:
                 with contextlib.suppress(FileExistsError):  # then it stays, beside the other
-                    self.set_aside(found, source)
+                    os.link(found, source, follow_symlinks=False)
+                    os.unlink(found)
 
     def unlink(self, path: Path) -> None:
         os.unlink(path)
