@@ -18,6 +18,8 @@ from sqlqueue.doctor import certificate
 from support import wait_until
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 SEEDS = [1, 2, 3, 4]
 
