@@ -79,11 +79,12 @@ class Site:
 
     def tls(self, number: int = 0) -> ssl.SSLSocket:
         """No hello said yet.  Who finds no place at the door comes again, as a worker does."""
-        for _ in range(20):
-            with contextlib.suppress(ConnectionError, ssl.SSLError):
-                return self.there.tls(self.port, number)
-            time.sleep(0.1)
-        raise AssertionError("no place at the manager's door within 2 s")
+        return wait_until(lambda: self._try(number), 5, "a place at the manager's door")
+
+    def _try(self, number: int) -> ssl.SSLSocket | None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            return self.there.tls(self.port, number)
+        return None
 
     def worker(self) -> ssl.SSLSocket:
         """A connection that has said hello with the worker's secret."""
