@@ -86,7 +86,7 @@ def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
     from sqlqueue.tables import page_of
 
     added = initialise(queue, files, shell.notice, shown, set_aside)
-    print_lines(added_lines(added, queue.root, page_of(sys.stdout)))
+    print_lines(added_lines(added, page_of(sys.stdout)))
     return set(added.phases)
 
 

@@ -1,7 +1,8 @@
 """The home folder: where everything of one queue lies.
 
-Promises: the folder is private (0700) from its first instant; names only, no content
-except the two small JSON files that say where a manager is and which queue this is.
+Promises: the folder is private (0700) from its first instant, one that was there before as
+soon as it becomes a home; names only, no content except the two small JSON files that say
+where a manager is and which queue this is.
 What is not here: secrets and certificates (`keys.py`), the database (`store/`).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from sqlqueue.whereabouts import speaks_of
 
 NAME = ".sqlqueue"
 VARIABLE = "SQLQUEUE_HOME"
+TOKEN = "SQLQUEUE_TOKEN"
+"""Holds the token of a worker elsewhere; no process that a worker starts gets it."""
 OUTPUT_MARKER = ".sqlqueue.json"
 """In every output directory: says which queue's it is, and that the directory is there."""
 
@@ -109,6 +113,7 @@ class Home:
         for folder in (self.path, self.logs, self.attempts, self.checkpoints, self.salvage,
                        self.unsubmitted, self.workers):  # fmt: skip
             self._make(folder, disk)
+        self._close_to_others()
         disk.fsync_dir(self.root)
         if not self.identity_file.exists():
             self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
@@ -157,6 +162,22 @@ class Home:
         except FileExistsError:
             if not folder.is_dir():  # else somebody else was faster
                 raise HomeError(f"{folder}: is a file; name a folder with --home") from None
+
+    def _close_to_others(self) -> None:
+        """A folder that becomes a home is made private; an owner may let others look at theirs.
+
+        Whoever can write in the home can put other secrets there, so that is never left.
+        """
+        found = stat.S_IMODE(self.path.stat().st_mode)
+        others = 0o022 if self.exists() else 0o077
+        if found & others:
+            try:
+                self.path.chmod(found & ~others)
+            except OSError as error:
+                raise HomeError(
+                    f"{self.path}: other users can get at this folder (its mode is {found:04o}) "
+                    f"and that cannot be changed ({error.strerror}); name another with --home"
+                ) from None
 
     def queue_id(self) -> str:
         """The id that marker files in output directories carry; raises `HomeError`."""

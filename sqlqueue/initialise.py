@@ -8,6 +8,7 @@ a dry run writes nothing, not even the home.  What is not here: what a sweep fil
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ from sqlqueue.protocol import (
     encode,
 )
 from sqlqueue.sweep_files import Text, read_files
+from sqlqueue.visible import printable
 
 HOME_FOLDERS: Final = frozenset(
     ("logs", "attempts", "checkpoints", "salvage", "unsubmitted", "workers")
@@ -54,6 +56,7 @@ HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queu
 """Where one of these is, a home was, whatever became of its `queue.json`."""
 BATCH_TASKS: Final = 1000
 MOST_NAMED: Final = 5
+"""Folders named one by one before the rest is only counted."""
 
 Advance = Callable[[int], None]
 Progress = Callable[[int], AbstractContextManager[Advance]]
@@ -105,6 +108,7 @@ def initialise(
     with owner(home, notice, disk) as ask:
         declarations = Declarations(home.root, lambda name: recall(ask, name))
         sweep = load(texts, declarations)
+        _name_outside(sweep.output_dirs(), home.root, notice)
         return _add(ask, sweep, declarations, progress, set_aside)
 
 
@@ -127,6 +131,30 @@ def read_checked(files: Sequence[Path], home: Home) -> list[Text]:
     if troubles:
         raise SweepError("\n".join(troubles))
     return texts
+
+
+def _name_outside(directories: Sequence[str], root: Path, notice: Notice) -> None:
+    """Says which folders elsewhere are about to be used, before they are."""
+    if elsewhere := outside(directories, root):
+        notice(f"note: output directories outside {root}: {some(elsewhere)}")
+
+
+def outside(directories: Sequence[str], root: Path) -> list[str]:
+    """The output directories that do not lie below the root, symbolic links followed."""
+    base = os.path.realpath(root)
+    return [each for each in directories if not _within(base, os.path.join(base, each))]
+
+
+def _within(base: str, path: str) -> bool:
+    real = os.path.realpath(path)
+    return real == base or real.startswith(base.rstrip("/") + "/")
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(printable(each) for each in names[:MOST_NAMED])
+    rest = len(names) - MOST_NAMED
+    return shown + (f" and {thousands(rest)} more" if rest > 0 else "")
 
 
 def _refuse_lost(home: Home, sweep: Sweep) -> None:

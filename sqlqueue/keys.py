@@ -68,6 +68,17 @@ def create(home: Home, disk: Disk | None = None) -> None:
     _create(home.path / WORKER, _new_secret, disk)
 
 
+def rotate(home: Home, disk: Disk | None = None) -> None:
+    """Makes all of them anew: whoever has an old one has nothing.  The caller holds the lock.
+
+    Each is replaced whole; after a crash in between, the command is run again.
+    """
+    disk = disk or Disk()
+    made = {CERTIFICATE: _new_certificate(), OWNER: _new_secret(), WORKER: _new_secret()}
+    for name, data in made.items():
+        disk.write_beside(home.path / name, data, 0o600)
+
+
 def load(home: Home) -> Keys:
     """Reads all of them; raises `HomeError` when one is missing, unsafe or damaged."""
     certificate = home.path / CERTIFICATE

@@ -162,6 +162,10 @@ Interval = Annotated[
         positive(LONGEST_INTERVAL_SECONDS),
     ),
 ]
+Rotate = Annotated[
+    bool,
+    _flag("--rotate", "Make certificate and secrets anew first: older tokens are worth nothing."),
+]
 RepairIt = Annotated[
     bool,
     _flag("--repair", "Rebuild what does not agree; bytes of unknown origin are kept aside."),

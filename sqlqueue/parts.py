@@ -160,7 +160,8 @@ def _ending(status: int | None) -> str:
 def _log_start(log: Path) -> int:
     """Where new lines will begin; a log that grew long begins anew."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    with open(os.open(log, flags, 0o600), "ab") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_LOG_BYTES:
             file.truncate(0)

@@ -345,7 +345,10 @@ OWNER_ONLY: Final = (DescribeExperiments, PrepareDirectories, AddTasks, Repair, 
 _request_decoder = msgspec.json.Decoder(Request)
 _reply_decoder = msgspec.json.Decoder(Reply)
 _encoder = msgspec.json.Encoder()
-_FREE_FORM = (SubmitResult, Announce, Heartbeat, AddTasks, TaskReply, TasksReply, StatusReply)
+_FREE_FORM = (
+    *(SubmitResult, TaskFailed, Announce, Heartbeat, AddTasks),
+    *(TaskReply, TasksReply, StatusReply),
+)
 """Messages with values of the user's in them, which may be NaN or infinite."""
 
 

@@ -5,19 +5,15 @@ Pure: what was added goes in, lines come out.  What is not here: adding.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from sqlqueue.figures import plural, thousands
-from sqlqueue.initialise import Added
+from sqlqueue.initialise import Added, outside, some
 from sqlqueue.protocol import PhaseCounts
 from sqlqueue.tables import Column, Page, table
 from sqlqueue.visible import printable
-
-NAMED: Final = 5
-"""Folders named one by one before the rest is only counted."""
 
 _COLUMNS: Final = (
     Column("PHASE", least=12),
@@ -28,12 +24,16 @@ _COLUMNS: Final = (
 )
 
 
-def added_lines(added: Added, root: Path, page: Page) -> list[str]:
+def added_lines(added: Added, page: Page) -> list[str]:
     """The table, what it comes to, and what a person should know."""
+    return [*_table(added, page), "", *_result(added), *_painted(remarks(added), page)]
+
+
+def _table(added: Added, page: Page) -> list[str]:
     rows = [_row(phase, counts) for phase, counts in added.phases.items()]
     if len(rows) > 1:
         rows.append(_row("all", added.total))
-    return [*table(_COLUMNS, rows, page), "", *_result(added), *remarks(added, root, page)]
+    return table(_COLUMNS, rows, page)
 
 
 def _row(phase: str, counts: PhaseCounts) -> list[str]:
@@ -49,33 +49,20 @@ def _result(added: Added) -> list[str]:
     return lines
 
 
-def remarks(added: Added, root: Path, page: Page) -> list[str]:
-    """Changed experiments, files that were moved, folders that lie elsewhere."""
+def remarks(added: Added) -> list[str]:
+    """Changed experiments, and files that were moved."""
     lines = [f"note: {printable(note)}" for note in added.notes]
-    lines += [f"set aside: {printable(each)}" for each in added.set_aside]
-    if elsewhere := outside(added.directories, root):
-        lines.append(f"note: outside {root}: {_some(elsewhere)}")
+    return lines + [f"set aside: {printable(each)}" for each in added.set_aside]
+
+
+def _painted(lines: Sequence[str], page: Page) -> list[str]:
     return [page.paint(line, "yellow") for line in lines]
 
 
-def outside(directories: Sequence[str], root: Path) -> list[str]:
-    """The output directories that do not lie below the root, symbolic links followed."""
-    base = os.path.realpath(root)
-    return [each for each in directories if not _within(base, os.path.join(base, each))]
-
-
-def _within(base: str, path: str) -> bool:
-    real = os.path.realpath(path)
-    return real == base or real.startswith(base.rstrip("/") + "/")
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(printable(each) for each in names[:NAMED])
-    rest = len(names) - NAMED
-    return shown + (f" and {thousands(rest)} more" if rest > 0 else "")
-
-
 def survey_lines(added: Added, root: Path, page: Page) -> list[str]:
-    """The same for a dry run."""
+    """The same for a dry run, with the folders elsewhere that would be used."""
+    elsewhere = outside(added.directories, root)
+    told = [f"note: output directories outside {root}: {some(elsewhere)}"] if elsewhere else []
     directories = plural(len(added.directories), "output directory", "output directories")
-    return [*added_lines(added, root, page), f"Dry run: nothing was written ({directories})"]
+    last = f"Dry run: nothing was written ({directories})"
+    return [*added_lines(added, page), *_painted(told, page), last]

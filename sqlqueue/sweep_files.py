@@ -8,6 +8,7 @@ text means (`plan/`).
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -43,13 +44,22 @@ def _read(path: Path) -> str:
     try:
         if path.is_dir():
             raise SweepError(f"{path}: is a folder; name the sweep files in it: {path}/*.yaml")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = _bytes_of(path)
     except FileNotFoundError:
         raise SweepError(_missing(path)) from None
     except OSError as error:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from None
     return decoded(path, data)
+
+
+def _bytes_of(path: Path) -> bytes:
+    """At most one byte too many; opening neither waits for a pipe nor wakes a device."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        kind = os.fstat(fd).st_mode
+        if not stat.S_ISREG(kind):
+            raise SweepError(f"{path}: is a pipe or a device; save what it holds as a file first")
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _missing(path: Path) -> str:

@@ -29,6 +29,7 @@ from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.errors import ProtocolError
 from sqlqueue.protocol import MAX_MESSAGE_BYTES, SubmitResult
+from sqlqueue.visible import printable
 
 FOLDER: Final = "unsubmitted"
 FORMAT: Final = 1
@@ -40,8 +41,10 @@ Rejected = Callable[[Path, str], None]
 
 def safe_name(name: str) -> str:
     """`name`, if it can be one component of a path; raises `ProtocolError` otherwise."""
-    if name in ("", ".", "..") or any(each in name for each in "/\\\0\n"):
-        raise ProtocolError(f"{name!r} cannot be the name of a file; expected a plain task id")
+    if name in ("", ".", "..") or "/" in name or "\\" in name or printable(name) != name:
+        raise ProtocolError(
+            f"{name[:100]!r} cannot be the name of a file; expected a plain task id"
+        )
     if len(os.fsencode(name)) > MAX_NAME_BYTES:
         raise ProtocolError(f"a task id of {len(name)} characters is too long for a file name")
     return name
@@ -83,8 +86,10 @@ def _fields(data: bytes) -> dict[str, Any]:
 def write(folder: Path, result: SubmitResult, queue: str, disk: Disk | None = None) -> Path:
     """Writes the result durably into `folder`, which is made if need be; raises `OSError`."""
     path, disk = folder / file_name(result), disk or Disk()
-    disk.make_folders(folder)
-    disk.write_beside(path, encode(result, queue))
+    if not folder.parent.is_dir():
+        disk.make_folders(folder.parent)
+    disk.make_folders(folder, 0o700)
+    disk.write_beside(path, encode(result, queue), 0o600)
     return path
 
 

@@ -80,6 +80,7 @@ def recover(
 @app.command(short_help="Print the token for workers elsewhere.")
 def token(
     context: typer.Context,
+    rotate: options.Rotate = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -88,6 +89,11 @@ def token(
     queue.queue_id()
     from sqlqueue import keys
 
+    if rotate:
+        from sqlqueue.home_lock import HomeLock
+
+        with HomeLock(queue, "sqlqueue token --rotate"):
+            keys.rotate(queue)
     keys.create(queue)
     print(keys.worker_token(queue))
     return EXIT_DONE

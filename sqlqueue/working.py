@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sqlqueue.errors import UsageError
-from sqlqueue.home import Home
+from sqlqueue.home import TOKEN, Home
 
-TOKEN: Final = "SQLQUEUE_TOKEN"
 EVERY: Final = "all"
 
 
@@ -82,8 +81,11 @@ def address(manager: str) -> str:
 
 
 def token() -> str:
-    """What proves this worker to a manager elsewhere."""
-    found = os.environ.get(TOKEN, "").strip()
+    """What proves this worker to a manager elsewhere.
+
+    Taken out of the environment: no process that the worker starts needs it.
+    """
+    found = os.environ.pop(TOKEN, "").strip()
     if not found:
         raise UsageError(
             f"--manager needs the worker's token in {TOKEN}; "

@@ -253,6 +253,12 @@ static void on_symlink(fuse_req_t req, const char *to, fuse_ino_t parent, const 
 }
 
 static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev) {
+#ifdef NO_SOCKETS  /* as FAT answers */
+    if (S_ISSOCK(mode)) {
+        fuse_reply_err(req, EPERM);
+        return;
+    }
+#endif
     reply_entry(req, mknodat(fd_of(parent), name, mode, dev), parent, name);
 }
 

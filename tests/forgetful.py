@@ -4,8 +4,9 @@
 `cut` kills it in the midst of whatever it was doing; `power_on` brings back what was durable,
 and of the rest what the policy says (`power.POLICIES`): the database is no exception.
 `local`: the kernel takes it for a disk of this machine, so that SQLite keeps its log in shared
-memory; otherwise it is a filesystem that hosts may share.  `lie`: a pattern of names whose syncs
-are answered and not done.  What is not here: who works on it, and what must hold.
+memory; otherwise it is a filesystem that hosts may share.  `restart(lie=)`: from now on syncs of
+what has such a name are answered and not done.  What is not here: who works on it, and what
+must hold.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ DEVICE_BYTES: Final = 1 << 20
 
 
 @contextmanager
-def forgetful_disk(place: Path, *, local: bool = False, lie: str = NOTHING) -> Iterator[Disk]:
-    """A disk with power, mounted at `place`; everything of it is gone when the `with` ends."""
+def forgetful_disk(place: Path, *, local: bool = False, sockets: bool = True) -> Iterator[Disk]:
+    """A disk with power, mounted at `place`; everything of it is gone when the `with` ends.
+
+    `sockets`: whether a Unix socket can be made on it.
+    """
     base = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(dir=base, prefix="sqlqueue-disk-") as folder:
-        disk = Disk(place, Path(folder), compiled(Path(folder)), local, lie)
+        disk = Disk(place, Path(folder), compiled(Path(folder), sockets), local)
         try:
             disk.power_on()
             yield disk
@@ -46,14 +50,15 @@ def forgetful_disk(place: Path, *, local: bool = False, lie: str = NOTHING) -> I
             disk.end()
 
 
-def compiled(folder: Path) -> Path:
+def compiled(folder: Path, sockets: bool = True) -> Path:
     """The layer as a program; skips the test where it cannot be made or mounted."""
     need(os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK), "root and /dev/fuse, to mount")
     need(shutil.which("cc") is not None, "a C compiler (`cc`)")
     ask = ["pkg-config", "--cflags", "--libs", "fuse3"]
     flags = subprocess.run(ask, capture_output=True, text=True, check=False)
     need(flags.returncode == 0, "pkg-config and the headers of FUSE (libfuse3-dev)")
-    command("cc", "-O2", "-o", folder / "forgetful", SOURCE, *flags.stdout.split())
+    without = [] if sockets else ["-DNO_SOCKETS"]
+    command("cc", "-O2", *without, "-o", folder / "forgetful", SOURCE, *flags.stdout.split())
     return folder / "forgetful"
 
 
@@ -103,6 +108,14 @@ class Disk:
         if self._device:
             subprocess.run(["losetup", "-d", self._device], capture_output=True, check=False)
             self._device = ""
+
+    def restart(self, *, lie: str = NOTHING) -> None:
+        """The machine goes down in good order, with nobody at work, and comes back."""
+        self.leave()
+        if self._layer is not None:
+            self._layer.wait()
+        self.lie = lie
+        self.power_on()
 
     def end(self) -> None:
         self.cut()

@@ -3,6 +3,8 @@
 An independent oracle: clients write each ack into a file of their own and sync it; nothing is
 read from the database.  `Ledger.check` may be called at any instant, before any recovery and
 beside whoever is writing: an acked row stands whole in every CSV, and no row stands twice.
+Where the power went (`recovered=False`) what nobody was promised may be anything, but only
+after all that was.
 Every result says what it must be (`metrics`), so that a torn or mixed row is seen.
 What is not here: processes, and what the database thinks of it all.
 """
@@ -16,7 +18,7 @@ import os
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +41,8 @@ def metrics(seed: int, by: str) -> dict[str, Any]:
 
 def is_whole(row: dict[str, str]) -> bool:
     """Whether a row is exactly what somebody once submitted for its seed."""
+    if not row.get("seed", "").isdecimal():
+        return False
     expected = metrics(int(row["seed"]), row["said"].partition(" ")[2])
     extras = {name: text for name, text in row.items() if name.startswith("extra_") and text}
     own = {name: row.get(name, "") for name in expected}
@@ -69,6 +73,16 @@ class Ledger:
         with self._lock:
             self.linked[folder].update(seeds)
 
+    def wanted(self) -> set[int]:
+        """Every seed that is linked to a directory."""
+        with self._lock:
+            return set().union(*self.linked.values())
+
+    def heard(self) -> int:
+        """How many acks there were, repeated ones included."""
+        with self._lock:
+            return sum(self.acked.values())
+
     def promised(self) -> dict[str, set[int]]:
         """The seeds whose row must stand in each directory, now and for ever."""
         with self._lock:
@@ -76,13 +90,17 @@ class Ledger:
                 each: {s for s in seeds if s in self.acked} for each, seeds in self.linked.items()
             }
 
-    def check(self) -> int:
+    def check(self, *, recovered: bool = True) -> int:
         """Raises `Broken` with what does not hold; returns how many rows were looked at."""
         promised = self.promised()  # before the files are read: what comes later may be there
-        return sum(self._check(folder, seeds) for folder, seeds in promised.items())
+        read = whole_rows if recovered else rows_before_a_torn_one
+        return sum(
+            self._check(folder, seeds, list(read(self.root / folder / CSV)))
+            for folder, seeds in promised.items()
+        )
 
-    def _check(self, folder: str, promised: set[int]) -> int:
-        rows = whole_rows(self.root / folder / CSV)
+    @staticmethod
+    def _check(folder: str, promised: set[int], rows: list[dict[str, str]]) -> int:
         seeds = [int(row["seed"]) for row in rows]
         found = set(seeds)
         if lost := sorted(promised - found):
@@ -113,13 +131,24 @@ class Book:
 
 def whole_rows(path: Path) -> list[dict[str, str]]:
     """The rows that end with a line end; what follows the last one was never promised."""
-    data = path.read_bytes() if path.exists() else b""
-    text = data[: data.rfind(b"\n") + 1].decode()
-    lines = csv.reader(io.StringIO(text, newline=""))
-    header = next(lines, [])
-    rows = []
+    header, *lines = table(path)
+    if torn := [cells for cells in lines if len(cells) != len(header)]:
+        raise Broken(f"{path}: a torn row: {torn[0]}")
+    return [dict(zip(header, cells, strict=True)) for cells in lines]
+
+
+def rows_before_a_torn_one(path: Path) -> Iterator[dict[str, str]]:
+    """The same, as far as they are whole: in an append that was not synced anything may stand."""
+    header, *lines = table(path)
     for cells in lines:
-        if len(cells) != len(header):
-            raise Broken(f"{path}: a torn row: {cells}")
-        rows.append(dict(zip(header, cells, strict=True)))
-    return rows
+        row = dict(zip(header, cells, strict=False))
+        if len(cells) != len(header) or not is_whole(row):
+            return
+        yield row
+
+
+def table(path: Path) -> list[list[str]]:
+    """Header and rows, up to the last line end."""
+    data = path.read_bytes() if path.exists() else b""
+    text = data[: data.rfind(b"\n") + 1].decode(errors="replace")
+    return list(csv.reader(io.StringIO(text, newline=""))) or [[]]

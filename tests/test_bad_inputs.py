@@ -241,19 +241,17 @@ def test_a_worker_may_not_say_what_is_the_owner_s(target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "cure"),
+    "said",
     [
-        ({"type": "hello", "token": "wrong"}, "not_authorised", "sqlqueue token"),
-        ({"type": "status"}, "not_authorised", '"hello"'),
-        (b"GET / HTTP/1.1", "bad_message", "JSON"),
+        {"type": "hello", "token": "wrong"},
+        {"type": "status"},
+        b"GET / HTTP/1.1",
     ],
     ids=["a wrong token", "no hello", "no JSON"],
 )
-def test_a_stranger_is_told_and_let_go(
-    target: Target, said: bytes | dict[str, Any], code: str, cure: str
-) -> None:
+def test_a_stranger_is_told_and_let_go(target: Target, said: bytes | dict[str, Any]) -> None:
     with target.worker() as wire:
         found = answer(wire, said)
-        assert (found["type"], found["code"]) == ("error", code)
-        assert cure in found["message"]
+        assert (found["type"], found["code"]) == ("error", "not_authorised")
+        assert '"hello"' in found["message"]
         assert wire.recv(1) == b""

@@ -106,8 +106,12 @@ def test_folders_outside_the_root_are_named(
     here: Place, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("scratch")
-    text = here.cli.ok("init", here.sweep("a.yaml", str(elsewhere)))
-    assert f"note: outside {here.root}: {elsewhere}" in text
+    told = f"note: output directories outside {here.root}: {elsewhere}"
+    assert told in here.cli.ok("init", "--dry-run", here.sweep("a.yaml", str(elsewhere)))
+    assert not list(elsewhere.iterdir())
+    done = here.cli("init", "a.yaml")
+    assert told in done.stderr, "on standard error, and before anything was written there"
+    (elsewhere / ".sqlqueue.json").write_text('{"format": 1, "queue": "another"}')
 
 
 def test_a_default_that_changed_is_told(here: Place) -> None:
@@ -203,6 +207,7 @@ KEYS = {
     "queue": str, "home": str, "root": str, "as_of": str, "manager": dict, "totals": dict,
     "phases": list, "directories": list, "workers": list, "failures": list,
     "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)), "done": bool,
+    "private_copy": bool,
 }  # fmt: skip
 
 

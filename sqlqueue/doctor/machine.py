@@ -17,9 +17,8 @@ from typing import Final
 from sqlqueue import keys
 from sqlqueue.doctor.finding import NOTE, PROBLEM, WARNING, Finding, kind
 from sqlqueue.errors import HomeError
-from sqlqueue.home import NAME, VARIABLE, Home
+from sqlqueue.home import NAME, TOKEN, VARIABLE, Home
 
-TOKEN: Final = "SQLQUEUE_TOKEN"
 MADE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """No clock that is right is before this program."""
 LEAST_FILES: Final = 1024

@@ -21,7 +21,7 @@ from sqlqueue.errors import MessageTooLarge, NotAuthorised, ProtocolError, Queue
 from sqlqueue.keys import Role
 from sqlqueue.manager.framing import Framer
 from sqlqueue.manager.limits import Limits
-from sqlqueue.manager.question import Question
+from sqlqueue.manager.question import STRANGER, Question
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ class Desk(Protocol):
 
     def closed(self, connection: Connection) -> None: ...
 
+    def weigh(self, connection: Connection) -> None:
+        """What the connection holds in memory may have changed."""
+
 
 class Connection(asyncio.Protocol):
     """The protocol object of one transport.  `role` None: it must say hello first."""
@@ -54,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._framer = Framer(limits.hello_bytes if role is None else limits.message_bytes)
         self._questions: deque[Question] = deque()
         self._open_bytes = 0
+        self._unheard_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._deaf = False
@@ -66,6 +70,11 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def stranger(self) -> dict[str, str]:
+        """For lines about a client that nobody knows: see `logs.Seldom`."""
+        return {"stranger": self.peer.rpartition(":")[0]}
 
     def welcome(self, role: Role) -> None:
         """From now on the client may say what that role may."""
@@ -95,10 +104,19 @@ class Connection(asyncio.Protocol):
             progress = self._take()
             progress |= self._write_due()
         self._settle()
+        self._desk.weigh(self)
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def held_bytes(self) -> int:
+        """What it makes the manager keep: requests whole and in part, answers not yet read."""
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        unread: int = self._transport.get_write_buffer_size()
+        return len(self._framer) + self._open_bytes + unread
 
     def hung_up(self) -> bool:
         """Whether nobody is there to hear an answer.
@@ -136,6 +154,10 @@ class Connection(asyncio.Protocol):
             self._cancel("patience")
             self._framer.feed(data)
             self.pump()
+        elif self.role is None:
+            self._unheard_bytes += len(data)
+            if self._unheard_bytes > self._limits.unheard_bytes:
+                self.abort()
 
     def eof_received(self) -> bool:
         """Answers what is on its way before closing; TLS closes at once."""
@@ -181,14 +203,18 @@ class Connection(asyncio.Protocol):
         try:
             question.request = protocol.decode_request(text)
         except ProtocolError as error:
-            question.refuse(error)
+            question.refuse(self._told(error))
             if self.role is None:
                 self.stop_taking(linger=True)
         else:
             self._desk.ask(question)
 
     def _open_refused(self, error: QueueError) -> None:
-        self._enqueue(0).refuse(error)
+        self._enqueue(0).refuse(self._told(error))
+
+    def _told(self, error: QueueError) -> QueueError:
+        """What the client may know of it."""
+        return NotAuthorised(STRANGER) if self.role is None else error
 
     def _enqueue(self, size_bytes: int) -> Question:
         question = Question(self, size_bytes)
@@ -255,15 +281,14 @@ class Connection(asyncio.Protocol):
             self._later("linger", self._limits.linger_seconds, self._transport.close)
 
     def _silent(self) -> None:
-        log.warning("%s said no hello within %g s: refused", self.peer, self._limits.hello_seconds)
-        self._open_refused(NotAuthorised("no hello came in time; say hello first over TCP"))
+        log.warning("%s said no hello in time: refused", self.peer, extra=self.stranger)
+        self._open_refused(NotAuthorised(STRANGER))
         self.stop_taking(linger=True)
         self.pump()
 
     def _stalled(self) -> None:
-        log.warning(
-            "%s did not read its answers for %g s: dropped", self.peer, self._limits.stall_seconds
-        )
+        seconds = self._limits.stall_seconds
+        log.warning("%s did not read its answers for %g s: dropped", self.peer, seconds)
         self.abort()
 
     def _later(self, name: str, seconds: float, act: Callable[[], object]) -> None:

@@ -19,7 +19,8 @@ from sqlqueue.errors import NotAuthorised, QueueError
 from sqlqueue.keys import Keys
 from sqlqueue.manager.connection import Connection
 from sqlqueue.manager.limits import Limits
-from sqlqueue.manager.question import Question
+from sqlqueue.manager.question import STRANGER, Question
+from sqlqueue.manager.scales import Scales
 from sqlqueue.manager.waiting import WaitingRoom, may_wait
 from sqlqueue.manager.writer import Job, Writer
 
@@ -43,6 +44,7 @@ class Desk:
         self._news = 0
         self._acted_on = 0
         self._patient = True
+        self._scales = Scales(limits.total_bytes)
         self._room = WaitingRoom(self._give_up_waiting)
         self._known: list[Callable[[Connection], None]] = []
         self._writer: Writer
@@ -71,8 +73,12 @@ class Desk:
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        self._scales.weigh(connection)
         self._tell_known(connection)
         self._changed()
+
+    def weigh(self, connection: Connection) -> None:
+        self._scales.weigh(connection)
 
     def ask(self, question: Question) -> None:
         try:
@@ -91,7 +97,7 @@ class Desk:
             self._greet(question, request)
         elif connection.role is None:
             connection.stop_taking(linger=True)
-            raise NotAuthorised('over TCP, say {"type": "hello", "token": "..."} first')
+            raise NotAuthorised(STRANGER)
         elif connection.role == "worker" and isinstance(request, protocol.OWNER_ONLY):
             raise NotAuthorised(
                 f"a worker may not say {_tag(request)!r}; use the Unix socket, or the owner's token"
@@ -105,11 +111,10 @@ class Desk:
         connection = question.connection
         role = connection.role or self._keys.role_of(hello.token)
         if role is None:
-            log.warning("%s said hello with a wrong token: refused", connection.peer)
+            peer, of = connection.peer, connection.stranger
+            log.warning("%s said hello with a wrong token: refused", peer, extra=of)
             connection.stop_taking(linger=True)
-            raise NotAuthorised(
-                "the token is not one of this queue's; print it again with `sqlqueue token`"
-            )
+            raise NotAuthorised(STRANGER)
         if connection.role is None:
             connection.welcome(role)
             self._tell_known(connection)

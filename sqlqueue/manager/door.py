@@ -1,9 +1,9 @@
 """Lets clients in: accepts, checks who is there, and bounds how many strangers wait inside.
 
 Promises: a client that does not finish its handshake or hello holds one of a bounded
-number of places and loses it soon; further ones wait in the backlog and are not refused;
-running out of descriptors neither spins nor ends the manager.  What is not here: the hello
-itself (`server.py`), sockets being made (`listen.py`).
+number of places and loses it soon, sooner when others come (`strangers.py`); running out of
+descriptors neither spins nor ends the manager.  What is not here: the hello itself
+(`desk.py`), sockets being made (`listen.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlqueue.manager.connection import Connection, Desk
 from sqlqueue.manager.limits import Limits
+from sqlqueue.manager.strangers import Stranger, Strangers
 
 if TYPE_CHECKING:
     import ssl
@@ -38,8 +39,8 @@ class Door:
         self._desk = desk
         self._limits = limits
         self._tls = tls
-        self._places = asyncio.Semaphore(limits.strangers)
-        self._strangers: set[Connection] = set()
+        self._strangers = Strangers(limits)
+        self._places: dict[Connection, Stranger] = {}
         self._accepting: asyncio.Task[None] | None = None
         self._admissions: set[asyncio.Task[None]] = set()
         self._full = False
@@ -60,22 +61,44 @@ class Door:
         self._bound.close()
 
     def no_stranger(self, connection: Connection) -> None:
-        """It has said hello, or is gone: its place is free."""
-        if connection in self._strangers:
-            self._strangers.remove(connection)
-            self._places.release()
+        """It has said hello, or is gone."""
+        if place := self._places.pop(connection, None):
+            leaves = self._strangers.known if connection.role else self._strangers.gone
+            leaves(place)
 
     async def _accept_all(self) -> None:
         while True:
-            await self._places.acquire()
-            connected = await self._accept()
-            if connected is None:
-                self._places.release()
-            elif self._tls is None:
-                self._places.release()
+            await asyncio.sleep(0)  # whoever is inside is heard, however many wait outside
+            if (connected := await self._accept()) is None:
+                continue
+            if self._tls is None:
                 self._begin(self._admit_local(connected))
             else:
-                self._begin(self._admit_stranger(connected))
+                self._meet(connected)
+
+    def _meet(self, connected: socket.socket) -> None:
+        """Gives a stranger a place, or lets it go at once: it may try again."""
+        host, name = _name(connected)
+        connection = Connection(self._desk, None, self._limits, name)
+        admission = self._admit_stranger(connected, connection)
+
+        def leave() -> None:
+            log.info(
+                "%s: said no hello yet, and others wait: let go", name, extra=connection.stranger
+            )
+            self._places.pop(connection, None)
+            task.cancel()
+            connection.abort()
+
+        now = asyncio.get_running_loop().time()
+        if (place := self._strangers.enter(host, leave, now)) is None:
+            log.debug("%s: too many connections without hello: refused", name)
+            admission.close()
+            connected.close()
+            return
+        self._places[connection] = place
+        task = self._begin(admission)
+        task.add_done_callback(lambda done: connected.close() if done.cancelled() else None)
 
     async def _accept(self) -> socket.socket | None:
         try:
@@ -104,10 +127,7 @@ class Door:
         except OSError:
             connected.close()
 
-    async def _admit_stranger(self, connected: socket.socket) -> None:
-        peer = _name(connected)
-        connection = Connection(self._desk, None, self._limits, peer)
-        self._strangers.add(connection)
+    async def _admit_stranger(self, connected: socket.socket, connection: Connection) -> None:
         try:
             _keep_alive(connected)
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -118,14 +138,16 @@ class Door:
                 ssl_shutdown_timeout=self._limits.tls_close_seconds,
             )
         except (OSError, asyncio.CancelledError) as error:
-            log.info("%s: no TLS connection: %s", peer, error or "cut off")
+            why = error or "cut off"
+            log.info("%s: no TLS connection: %s", connection.peer, why, extra=connection.stranger)
             connected.close()
             self.no_stranger(connection)
 
-    def _begin(self, admission: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, admission: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(admission)
         self._admissions.add(task)
         task.add_done_callback(self._admissions.discard)
+        return task
 
 
 def _credentials(connected: socket.socket) -> tuple[int, int]:
@@ -137,12 +159,13 @@ def _credentials(connected: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def _name(connected: socket.socket) -> str:
+def _name(connected: socket.socket) -> tuple[str, str]:
+    """The host, and how the log calls the connection."""
     try:
         host, port = connected.getpeername()[:2]
     except OSError:
-        return "a client that is gone"
-    return f"{host}:{port}"
+        return "", "a client that is gone"
+    return str(host), f"{host}:{port}"
 
 
 def _keep_alive(connected: socket.socket) -> None:

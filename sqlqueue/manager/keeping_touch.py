@@ -4,8 +4,9 @@ ends an attempt.  Functions of the notebook, a request and the transaction's con
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import Final
+from typing import Any, Final
 
 from sqlqueue import protocol
 from sqlqueue.lifecycle import Outcome, State
@@ -17,6 +18,8 @@ from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
 _MAY_RESUME: Final = (Outcome.LOST, Outcome.RELEASED)
+
+MOST_METRICS_BYTES: Final = 64 * 1024
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -36,7 +39,7 @@ def _renew(book: Notebook, held: protocol.Held, worker_id: str, context: Context
     lease = book.leases.renew(held.task_id, worker_id, held.attempt, context.now)
     if lease is not None:
         if held.step is not None:
-            lease.step, lease.total, lease.metrics = held.step, held.total, held.metrics
+            lease.step, lease.total, lease.metrics = held.step, held.total, _small(held.metrics)
         return True
     task = reading.find(context.connection, held.task_id)
     if task is None:
@@ -52,6 +55,11 @@ def _renew(book: Notebook, held: protocol.Held, worker_id: str, context: Context
     queue.resume(context.connection, task, attempt)
     book.grant_after(attempt, context)
     return True
+
+
+def _small(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a running attempt reports is kept in memory for `status`: not megabytes of it."""
+    return metrics if len(json.dumps(metrics)) <= MOST_METRICS_BYTES else {}
 
 
 def announce(book: Notebook, request: protocol.Announce, context: Context) -> Reply:

@@ -6,7 +6,7 @@ What is not here: the connection that keeps the order, the desk that finds the a
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlqueue import protocol
 from sqlqueue.errors import MessageTooLarge, QueueError
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sqlqueue.manager.connection import Connection
 
 log = logging.getLogger(__name__)
+
+STRANGER: Final = 'say {"type": "hello", "token": "..."} first, with a token of this queue'
+"""All that is ever told to whoever has not said hello, whatever they said instead."""
 
 
 class Question:

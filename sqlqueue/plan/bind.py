@@ -28,6 +28,8 @@ from sqlqueue.plan.template import Template, TemplateError
 
 MAX_CELLS: Final = 10_000_000
 """Most cells of one grid: more is a slip of the pen, or another tool's job."""
+MAX_DIRECTORIES: Final = 100_000
+"""Most output directories of one grid: each is claimed and written at once."""
 
 
 def steering(block: Block, file: File) -> Keys:
@@ -62,10 +64,11 @@ class _Binder:
     def grids(self) -> list[Grid]:
         block = self.block
         product = reading.read(block.combinations, block.zips, self.declared)
-        exclude = tuple(self._exclusion(keys, product) for keys in block.exclude)
+        seeded = self._seeded(product)
+        exclude = tuple(self._exclusion(keys, seeded) for keys in block.exclude)
         grids = [self._included(keys, product) for keys in block.include]
         if block.combinations or block.zips:
-            grids.insert(0, self._grid(self._seeded(product), exclude))
+            grids.insert(0, self._grid(seeded, exclude))
         return grids
 
     # --- seeds --------------------------------------------------------------------------
@@ -100,7 +103,7 @@ class _Binder:
     def _exclusion(self, keys: Keys, product: Cells) -> Exclusion:
         """Canonical forms by name; a list matches any of its values."""
         found = {}
-        known = {*self.defaults, *self.declared.parameters, *product.swept, *product.fixed, "seed"}
+        known = {*self.defaults, *self.declared.parameters, *product.swept, *product.fixed}
         for name, given in keys.items():
             parameter = self.declared.parameter(given)
             if parameter is not None:
@@ -128,6 +131,12 @@ class _Binder:
         self._check_folders(grid)
         if grid.size > MAX_CELLS:
             problem = f"found {grid.size} cells, expected at most {MAX_CELLS}; sweep fewer values"
+            self.problems.add(self.block.place, problem)
+        elif grid.most_output_dirs > MAX_DIRECTORIES:
+            problem = (
+                f"found up to {grid.most_output_dirs} output directories, expected at most "
+                f"{MAX_DIRECTORIES}; use fewer placeholders in output_dir"
+            )
             self.problems.add(self.block.place, problem)
         return grid
 

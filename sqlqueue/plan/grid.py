@@ -68,6 +68,12 @@ class Grid:
         """Cells before anything is excluded."""
         return math.prod(len(each.rows) for each in self.axes)
 
+    @property
+    def most_output_dirs(self) -> int:
+        """Choices that the placeholders leave, before anything is excluded."""
+        named = set(self.template.names)
+        return math.prod(len(each.rows) for each in self.axes if named & set(each.names))
+
     def values(self, name: str) -> list[Any]:
         """The values that the cells give a parameter; none when they do not have it."""
         for each in self.axes:

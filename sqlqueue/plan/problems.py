@@ -11,10 +11,13 @@ import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlqueue.errors import SweepError
 from sqlqueue.visible import printable
+
+MOST_TOLD: Final = 1000
+"""Problems told at once: nobody reads more, and a file may have a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,11 @@ class Problems:
     def finish(self) -> None:
         if self.found:
             ordered = sorted(self.found.items(), key=lambda each: (each[1].order, each[1].line))
-            raise SweepError("\n".join(text for text, _ in ordered))
+            told = [text for text, _ in ordered[:MOST_TOLD]]
+            if rest := ordered[MOST_TOLD:]:
+                first = rest[0][1]
+                told.append(printable(f"{first.file}:{first.line}: and {len(rest)} more problems"))
+            raise SweepError("\n".join(told))
 
 
 def did_you_mean(word: str, known: Iterable[Any]) -> str:

@@ -8,7 +8,9 @@ stable storage when it returns.  What is not here: any statement about tasks.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import stat
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -39,6 +41,7 @@ def migrations_folder() -> Path:
 def open_writer(home: Home, disk: Disk | None = None) -> Engine:
     """The engine of the one process that holds the home's lock; migrates if needed."""
     condition.check(home)
+    _make_private(home.database, disk or Disk())
     engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
     try:
         _migrate(engine, home.database)
@@ -182,6 +185,17 @@ def _write_pragmas(connection: Any, shared: bool) -> None:
     connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
+
+
+def _make_private(path: Path, disk: Disk) -> None:
+    """The database is this user's alone from its first instant; SQLite gives its log the mode."""
+    try:
+        if not os.path.lexists(path):
+            os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise DatabaseError(f"{path}: cannot be made private: {error.strerror}") from None
 
 
 def _migrate(engine: Engine, path: Path) -> None:

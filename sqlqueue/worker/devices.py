@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from sqlqueue.errors import UsageError
+from sqlqueue.home import TOKEN
 from sqlqueue.protocol import WorkerType
 
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
@@ -105,11 +106,12 @@ def _missing_text(missing: Sequence[int], available: int) -> str:
 def child_environment(
     device: Device, runners: int, inherited: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What a child inherits: its own GPU only, and its share of the cores.
+    """What a child inherits: its own GPU only, its share of the cores, and no secret.
 
     The share is OMP_NUM_THREADS, which torch and numpy obey; a value of the user's stays.
     """
     environment = dict(os.environ if inherited is None else inherited)
+    environment.pop(TOKEN, None)
     environment.setdefault(THREADS, str(max(1, len(os.sched_getaffinity(0)) // max(1, runners))))
     environment[VISIBLE] = _visible(device, environment.get(VISIBLE))
     return environment

@@ -119,11 +119,20 @@ class Remote:
             wire.send(protocol.encode(protocol.Hello(token=self.secret)), seconds)
             reply = wire.receive(seconds)
             if isinstance(reply, protocol.Error):
-                raise from_wire(reply.code, reply.message, reply.retryable)
+                raise self._refused(reply)
         except BaseException:
             wire.close()
             raise
         return wire
+
+    def _refused(self, reply: protocol.Error) -> QueueError:
+        """A manager tells a stranger nothing; what to do is said here."""
+        if reply.code != NotAuthorised.code:
+            return from_wire(reply.code, reply.message, reply.retryable)
+        return NotAuthorised(
+            f"the manager at {self} does not know this token; print it again with "
+            "`sqlqueue token` on the manager's host"
+        )
 
 
 class WrongCertificate(NotAuthorised):
