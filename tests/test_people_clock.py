@@ -83,6 +83,6 @@ def days_ahead(study: Study) -> int:
 
 
 def lost_by(study: Study, name: str) -> None:
-    """A task whose lease is over in a second, and with it the manager's look at all of them."""
-    ask = {"type": "request_task", "worker_id": name, "lease_seconds": 1.0}
+    """Takes a task: when its lease is over, the manager has looked at all of them."""
+    ask = {"type": "request_task", "worker_id": name, "lease_seconds": 5.0}
     assert study.manager.ask(ask)["type"] == "task"
