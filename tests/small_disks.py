@@ -53,7 +53,9 @@ def failing_disk(path: Path, store: Path) -> Iterator[Path]:
     image = store / "image"
     with image.open("wb") as file:
         file.truncate(16 << 20)
-    command("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=0", image)
+    # Blocks as large as pages of memory: one that is written first always needs a page more.
+    features = ("-b", "4096", "-O", "^has_journal", "-E", "lazy_itable_init=0")
+    command("mkfs.ext4", "-q", *features, image)
     command("mount", "-o", "loop,errors=continue", image, path)
     try:
         yield path
