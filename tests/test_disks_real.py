@@ -22,13 +22,11 @@ from child_bench import MARK, marked
 from small_disks import (
     command,
     empty,
-    failing_disk,
     fill,
     fill_inodes,
     remount,
     tmpfs,
     unmount,
-    use_up,
 )
 from tally import count
 from worker_queue import Queue
