@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,9 @@ class Disk:
     def set_aside(self, source: Path, target: Path) -> None:
         """Renames without ever replacing: raises `FileExistsError` if `target` is there.
 
-        A hard link, made durable, then an unlink: a crash between the two leaves the bytes
-        under both names.  Where the filesystem has no hard links, a rename after a look.
+        A hard link, made durable, then the old name goes: a crash between the two leaves the
+        bytes under both names, and what somebody puts under the old name in between stays there.
+        Where the filesystem has no hard links, a rename after a look.
         """
         try:
             os.link(source, target, follow_symlinks=False)
@@ -60,7 +62,22 @@ class Disk:
             os.replace(source, target)
             return
         self.fsync_dir(target.parent)
-        os.unlink(source)
+        self._drop_name(source, target)
+
+    def _drop_name(self, source: Path, target: Path) -> None:
+        """Takes the first name of a file that has both away, and nothing else's.
+
+        Nobody can look and unlink in one; so it is renamed to what only we know, then looked at.
+        """
+        found = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(source, found)
+            if os.path.samestat(os.lstat(found), os.lstat(target)):
+                os.unlink(found)
+            else:
+                with contextlib.suppress(FileExistsError):  # then it stays, beside the other
+                    os.link(found, source, follow_symlinks=False)
+                    os.unlink(found)
 
     def unlink(self, path: Path) -> None:
         os.unlink(path)

@@ -13,6 +13,7 @@ from typing import Any
 from crash_scenarios import MEMORY, Desk, Room, prepare, signature
 
 from sqlqueue import protocol
+from sqlqueue.disk import Disk
 from sqlqueue.protocol import Error, Reply, Request, TaskReply
 from sqlqueue.store.audit import verify
 
@@ -25,10 +26,10 @@ class Core:
     desk: Desk
 
     @classmethod
-    def begin(cls, room: Room) -> Core:
+    def begin(cls, room: Room, disk: Disk | None = None) -> Core:
         room.root.mkdir(exist_ok=True)
         room.home.create()
-        core = cls(room, Desk(room.home))
+        core = cls(room, Desk(room.home, disk))
         core.desk.committer.open()
         return core
 

@@ -73,6 +73,16 @@ class Ledger:
         with self._lock:
             self.linked[folder].update(seeds)
 
+    def wanted(self) -> set[int]:
+        """Every seed that is linked to a directory."""
+        with self._lock:
+            return set().union(*self.linked.values())
+
+    def heard(self) -> int:
+        """How many acks there were, repeated ones included."""
+        with self._lock:
+            return sum(self.acked.values())
+
     def promised(self) -> dict[str, set[int]]:
         """The seeds whose row must stand in each directory, now and for ever."""
         with self._lock:

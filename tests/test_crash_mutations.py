@@ -1,6 +1,7 @@
 """The proof is worth something: with any one guard taken away, it fails.
 
-Each row of `GUARDS` takes one away, and names the proof that must turn red without it.
+Each row of `GUARDS` takes one away, and names the proof that must turn red without it.  What is
+not here: syncs, one by one (`test_crash_syncs.py`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,18 +19,15 @@ import pytest
 from crash_proof import Broken, Workshop, errors, workshop
 from crash_scenarios import ALL, Scenario
 from faults import FaultyDisk
-from power import POLICIES
 from sqlalchemy import Connection
-from unsynced import Site, SyncingDisk, site
 
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
-from sqlqueue.errors import HomeError
 from sqlqueue.manager import committer, taking_in
 from sqlqueue.manager.committer import Committer
 from sqlqueue.manager.intake import Intake
 from sqlqueue.manager.session import Session
-from sqlqueue.store import csv_file, recovery
+from sqlqueue.store import csv_file
 from sqlqueue.store.csv_file import look_of
 from sqlqueue.store.outputs import Outputs
 from sqlqueue.store.recovery import Mender
@@ -56,14 +53,6 @@ def dying(shop: Workshop, scenario: Scenario) -> None:
     stills, texts = shop.film(scenario)
     for still in stills:
         shop.settle(still.room, scenario, texts, still.told)
-
-
-def losing_power(shop: Workshop, scenario: Scenario) -> None:
-    shop.loses_power(scenario)
-
-
-def recovering_without_power(shop: Workshop, scenario: Scenario) -> None:
-    shop.loses_power_in_recovery(scenario, POLICIES)
 
 
 def failing(shop: Workshop, scenario: Scenario) -> None:
@@ -101,14 +90,10 @@ def no_moving_aside(_shop: Workshop, patch: Patch) -> None:
 
 
 def no_note_before_a_rewrite(_shop: Workshop, patch: Patch) -> None:
-    saved: Any = Mender._saved
+    def forgetful(_: Mender, _transaction: Any, wanted: Any, written: Any) -> Any:
+        return {key: wanted[key].record for key in written}
 
-    def forgetful(mender: Mender, transaction: Any, key: int, record: Any, **changes: Any) -> Any:
-        if "next_checksum" in changes:
-            return record
-        return saved(mender, transaction, key, record, **changes)
-
-    patch.setattr(Mender, "_saved", forgetful)
+    patch.setattr(Mender, "_note_intents", forgetful)
 
 
 def no_idempotence(_shop: Workshop, patch: Patch) -> None:
@@ -205,11 +190,6 @@ def an_outcome_read_before_it_is_whole(_shop: Workshop, patch: Patch) -> None:
     patch.setattr(Disk, "write_beside", write_beside)
 
 
-def setting_aside_replaces(_shop: Workshop, patch: Patch) -> None:
-    patch.setattr(Disk, "set_aside", lambda disk, source, target: disk.replace(source, target))
-    patch.setattr(recovery, "free_name", lambda file: file.with_name(f"{file.name}.set-aside"))
-
-
 def no_look_before_an_append(_shop: Workshop, patch: Patch) -> None:
     patch.setattr(Outputs, "_looks_right", lambda *_: True)
     patch.setattr(csv_file, "look_of", lambda _status: "")
@@ -255,7 +235,6 @@ GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
     (unsubmitted_removed_before_the_ack, dying, "an absent manager", "was kept"),
     (intake_removes_first, dying, "files left by workers", "0 rows of 4"),
     (an_outcome_read_before_it_is_whole, dying, "a new home", "is torn"),
-    (setting_aside_replaces, dying, "a CSV replaced", "line 1, is"),
     (no_look_before_an_append, dying, "a CSV replaced", "line 1, is"),
     (one_directory_not_recovered, dying, "a CSV in_another_order", "line 2"),
 ]
@@ -279,88 +258,37 @@ def test_without_this_guard_the_proof_fails(
     print(f"{guard.__name__}: {proof.__name__}, {name}: {found.value}")
 
 
-SYNCS: dict[str, tuple[Proof, str, str]] = {
-    "home.py _identify: write_beside: fsync": (losing_power, "a new home", "is torn"),
-    "keys.py _create: write: fsync": (losing_power, "a new home", "holds no certificate"),
-    "store/csv_file.py append: fsync": (losing_power, "further results", "for a person|rows of"),
-    "store/csv_file.py _write_new: fsync": (losing_power, "a new metric", "taken for a person's"),
-    "store/directories.py _mark: make_folders: fsync_dir": (losing_power, "init", "0 rows of"),
-    "store/directories.py _mark: write_beside: fsync": (losing_power, "init", "is torn"),
-    "store/recovery.py _move: set_aside: fsync_dir": (
-        losing_power,
-        "a file before the first result",
-        "lost what a person wrote",
+OTHERS = {
+    "no_epoch": ("test_verbs_takeover.py", "DID NOT RAISE EpochLost"),
+    "no_look_at_the_lock": ("test_takeover_pauses.py", "it_writes_to_nowhere"),
+    "no_look_after_the_commit": (
+        "test_takeover_pauses.py::test_from_another_host_at_every_call",
+        "it acked what it wrote to nowhere",
     ),
-    "store/recovery.py _salvage_tail: fsync_dir": (
-        recovering_without_power,
-        "a CSV extended",
-        "lost what a person wrote",
+    "no_lease": ("test_verbs.py", "LOST"),
+    "every_reply_twice": ("test_server.py", "AssertionError"),
+    "setting_aside_replaces": (
+        "test_recovery_hands.py::test_a_name_that_somebody_else_takes_first_stays_theirs",
+        "lost what a person wrote: b'theirs'",
     ),
-    "store/recovery.py _salvage_tail: write_beside: fsync": (
-        losing_power,
-        "a CSV extended",
-        "lost what a person wrote",
-    ),
-    "store/recovery.py _salvage_tail: write_beside: fsync_dir": (
-        losing_power,
-        "a CSV extended",
-        "lost what a person wrote",
-    ),
-    "store/recovery.py _take_place: fsync_dir": (losing_power, "the first result", "whole rows"),
-    "unsubmitted.py write: write_beside: fsync": (losing_power, "an absent manager", "is torn"),
-    "worker/outcome.py write: make_folders: fsync_dir": (
-        losing_power,
-        "an absent manager",
-        "was kept",
-    ),
-    "worker/outcome.py write: write_beside: fsync": (losing_power, "an absent manager", "is torn"),
-    "worker/outcome.py write: write_beside: fsync_dir": (
-        losing_power,
-        "an absent manager",
-        "was kept",
+    "one_name_for_all_that_is_moved_aside": (
+        "test_recovery_hands.py::test_what_is_moved_aside_in_the_same_second_is_all_kept",
+        "<class 'sqlqueue.protocol.Error'>",
     ),
 }
-"""A sync, and the proof that fails without it.
-
-Not here are those whose loss no proof sees, since a recovery does what they are for once more,
-or another sync follows: of `csv_file.cut`, `_move` after `set_aside`, `unsubmitted.remove`, of
-the names of markers, keys, `queue.json` and files in `unsubmitted/`, of a new database.
-"""
+"""Guards whose proofs are tests of their own (`mutant.py`): which, and what they then say."""
 
 
 @pytest.mark.crash
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("sync", SYNCS)
-def test_without_this_sync_the_proof_fails(shop: Workshop, monkeypatch: Patch, sync: str) -> None:
-    proof, name, red = SYNCS[sync]
-    monkeypatch.setattr(shop, "real", without(site(sync)))
-    monkeypatch.setattr(shop, "settled", set())
-    with pytest.raises((Broken, HomeError), match=red) as found:
-        proof(shop, SCENARIOS[name])
-    print(f"{sync}: {proof.__name__}, {name}: {found.value}")
-
-
-def without(left_out: Site | None) -> Any:
-    return lambda platter: SyncingDisk(platter, Counter(), left_out)
-
-
-OTHERS = {
-    "no_epoch": ("test_verbs_takeover.py", "DID NOT RAISE EpochLost"),
-    "no_look_at_the_lock": ("test_takeover_pauses.py", "it_writes_to_nowhere"),
-    "no_lease": ("test_verbs.py", "LOST"),
-    "every_reply_twice": ("test_server.py", "AssertionError"),
-}
-"""Guards whose proofs are tests of their own (`mutant.py`), and what they then say."""
-
-
-@pytest.mark.crash
 @pytest.mark.parametrize("name", OTHERS)
 def test_without_this_guard_its_tests_fail(name: str) -> None:
-    file, red = OTHERS[name]
+    where, red = OTHERS[name]
     tests = Path(__file__).parent
+    which = "crash or not crash" if "::" in where else "not crash"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "mutant", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "-m", "not crash", "--tb=short", str(tests / file)],
+        [*command, "-m", which, "--tb=short", str(tests / where)],
         env=os.environ | {"MUTANT": name, "PYTHONPATH": str(tests)},
         cwd=tests.parent,
         capture_output=True,
@@ -368,6 +296,6 @@ def test_without_this_guard_its_tests_fail(name: str) -> None:
         check=False,
     )
     assert done.returncode == 1, done.stdout
-    assert red in done.stdout
+    assert red in done.stdout, done.stdout
     failed = [each for each in done.stdout.splitlines() if each.startswith("FAILED")]
     print(f"{name}: {len(failed)} tests fail, the first: {failed[0]}")

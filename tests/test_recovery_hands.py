@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from crash_proof import Workshop, agrees, query, workshop
 from crash_scenarios import EDITS, MAIN, Room, by_rename, opened, rows, submit
 
+from sqlqueue.disk import Disk
 from sqlqueue.protocol import Ack
 from sqlqueue.store import recovery
 
@@ -115,6 +119,44 @@ def test_what_was_moved_aside_is_named_in_log_and_database(
     ((path,),) = query(room, "SELECT path FROM set_aside")
     assert (room.root / path).read_bytes() == b"mine"
     assert any(path.split("/")[1] in each.getMessage() for each in caplog.records)
+
+
+def test_what_is_moved_aside_in_the_same_second_is_all_kept(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = SimpleNamespace(strftime=lambda _: "20260302-120000", time=time.time)
+    monkeypatch.setattr(recovery, "time", stopped)
+    texts = [b"first", b"second", b"third"]
+    with opened(room.home) as desk:
+        for cell, text in zip((2, 4), texts, strict=False):
+            by_rename(room.csv("a"), text)
+            assert submit(desk, cell) == [Ack]
+    by_rename(room.csv("a"), texts[2])
+    with opened(room.home):
+        pass
+    agrees(room, rows(0, 1, 2, 4, 5), texts)
+    named = sorted((room.root / "a").glob("*.set-aside-20260302-120000*"))
+    assert [each.read_bytes() for each in named] == texts
+
+
+class Overtaken(Disk):
+    """Somebody else makes a file of the name that was free a moment ago."""
+
+    theirs: Path | None = None
+
+    def set_aside(self, source: Path, target: Path) -> None:
+        if self.theirs is None:
+            self.theirs = target
+            target.write_bytes(b"theirs")
+        super().set_aside(source, target)
+
+
+def test_a_name_that_somebody_else_takes_first_stays_theirs(room: Room) -> None:
+    by_rename(room.csv("a"), b"mine")
+    with opened(room.home, Overtaken()) as desk:
+        desk.later()
+        assert submit(desk, 2) == [Ack]
+    agrees(room, rows(0, 1, 2, 5), [b"mine", b"theirs"])
 
 
 def test_an_edit_at_every_result_loses_nothing(room: Room) -> None:

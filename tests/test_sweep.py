@@ -313,6 +313,12 @@ def test_exclude_matches_partial_cells_fixed_values_and_defaults() -> None:
         assert found.count == len(left)
 
 
+def test_exclude_matches_the_seeds_of_the_file() -> None:
+    body = "  experiment: 'm:open'\n  combinations: {c: [1, 2]}\n  exclude: [{seed: 1, c: 2}]"
+    found = loaded(block(body, top="defaults: {output_dir: r}\nseeds: [1, 2]"))
+    assert cells(found, "seed", "c") == [(1, 1), (2, 1), (2, 2)]
+
+
 def test_a_directory_whose_cells_are_all_excluded_is_not_one() -> None:
     body = (
         "  output_dir: 'r_{dataset}_{seed}'\n"

@@ -35,6 +35,7 @@ POISONING = Experiment(
 OTHERS = {
     "m:needs": Experiment("m:needs", (Parameter("must", "int"), Parameter("seed", "int", 1))),
     "m:open": Experiment("m:open", (Parameter("seed", "int", 1),), open_ended=True),
+    "m:bare": Experiment("m:bare", (), open_ended=True),
     "m:taken": Experiment("m:taken", (Parameter("phase", "str", "x"),)),
     "m:plain": Experiment("m:plain", (Parameter("x", default=1),)),
 }
@@ -282,6 +283,8 @@ ROWS: list[Row] = [
      f"{X}, key 'seed'", "expected an integer"),
     ("exclude of a key that no cell has", swept("seed: [1]") + "  experiment: m:open\n"
      "  exclude: [{sed: 1}]\n", 6, f"{X}, key 'sed'", "no cell of the phase"),
+    ("exclude of a seed that no cell has", swept("a: [1]") + "  experiment: m:bare\n"
+     "  exclude: [{seed: 1}]\n", 6, f"{X}, key 'seed'", "no cell of the phase"),
     ("exclude of a steering key", swept("seed: [1]") + "  exclude: [{priority: 1}]\n", 5,
      f"{X}, key 'priority'", "steers the whole phase"),
     ("include is a number", swept("seed: [1]") + "  include: 5\n", 5, f"{X}, key 'include'",

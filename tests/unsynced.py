@@ -2,13 +2,16 @@
 
 A `Site` is one of these places: the function that asks, what it asks the disk for, and the sync
 that follows from it.  `SyncingDisk` notes which sites are reached; one that is to be left out is
-answered and not done.  What is not here: what becomes of results without it.
+answered and not done.  `sites` reads the sources for every one there is.  What is not here: what
+becomes of results without it.
 """
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -51,6 +54,60 @@ def here(sync: str) -> Site:
             asked = function
         frame = frame.f_back
     return Site("a scenario", asked, sync)
+
+
+# --- every site there is ------------------------------------------------------------------------
+
+SYNCS = {"fsync", "fsync_dir"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def sites() -> set[Site]:
+    """Wherever sqlqueue names something of the disk, or of `os`, that syncs."""
+    done = syncs_of_the_seam()
+    return {
+        found
+        for path in Path(PACKAGE).rglob("*.py")
+        if str(path) != SEAM
+        for function in functions(path)
+        for found in _sites_in(f"{path.relative_to(PACKAGE)} {function.name}", function, done)
+    }
+
+
+def functions(path: Path) -> Iterator[Function]:
+    tree = ast.walk(ast.parse(path.read_text()))
+    return (each for each in tree if isinstance(each, Function))
+
+
+def _sites_in(name: str, function: Function, done: dict[str, set[str]]) -> Iterator[Site]:
+    for each in ast.walk(function):
+        if isinstance(each, ast.Attribute):
+            of = ast.unparse(each.value)
+            if "disk" in of.lower():
+                yield from (Site(name, each.attr, sync) for sync in done.get(each.attr, ()))
+            elif of == "os" and "sync" in each.attr:
+                yield Site(name, each.attr, each.attr)
+
+
+def syncs_of_the_seam() -> dict[str, set[str]]:
+    """By method of `Disk`, which syncs follow from it."""
+    calls = {each.name: set(_own_methods(each)) for each in functions(Path(SEAM))}
+
+    def of(name: str) -> set[str]:
+        if name in SYNCS:
+            return {name}
+        return set().union(*map(of, calls.get(name, ())))
+
+    return {name: of(name) for name in calls}
+
+
+def _own_methods(function: Function) -> Iterator[str]:
+    for each in ast.walk(function):
+        if isinstance(each, ast.Attribute) and ast.unparse(each.value) == "self":
+            yield each.attr
+
+
+# --- one left out ---------------------------------------------------------------------------------
 
 
 class SyncingDisk(NotingDisk):

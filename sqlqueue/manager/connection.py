@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._framer = Framer(limits.hello_bytes if role is None else limits.message_bytes)
         self._questions: deque[Question] = deque()
         self._open_bytes = 0
+        self._unheard_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._deaf = False
@@ -69,6 +70,11 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def stranger(self) -> dict[str, str]:
+        """For lines about a client that nobody knows: see `logs.Seldom`."""
+        return {"stranger": self.peer.rpartition(":")[0]}
 
     def welcome(self, role: Role) -> None:
         """From now on the client may say what that role may."""
@@ -148,6 +154,10 @@ class Connection(asyncio.Protocol):
             self._cancel("patience")
             self._framer.feed(data)
             self.pump()
+        elif self.role is None:
+            self._unheard_bytes += len(data)
+            if self._unheard_bytes > self._limits.unheard_bytes:
+                self.abort()
 
     def eof_received(self) -> bool:
         """Answers what is on its way before closing; TLS closes at once."""
@@ -271,15 +281,14 @@ class Connection(asyncio.Protocol):
             self._later("linger", self._limits.linger_seconds, self._transport.close)
 
     def _silent(self) -> None:
-        log.warning("%s said no hello within %g s: refused", self.peer, self._limits.hello_seconds)
+        log.warning("%s said no hello in time: refused", self.peer, extra=self.stranger)
         self._open_refused(NotAuthorised(STRANGER))
         self.stop_taking(linger=True)
         self.pump()
 
     def _stalled(self) -> None:
-        log.warning(
-            "%s did not read its answers for %g s: dropped", self.peer, self._limits.stall_seconds
-        )
+        seconds = self._limits.stall_seconds
+        log.warning("%s did not read its answers for %g s: dropped", self.peer, seconds)
         self.abort()
 
     def _later(self, name: str, seconds: float, act: Callable[[], object]) -> None:

@@ -111,7 +111,8 @@ class Desk:
         connection = question.connection
         role = connection.role or self._keys.role_of(hello.token)
         if role is None:
-            log.warning("%s said hello with a wrong token: refused", connection.peer)
+            peer, of = connection.peer, connection.stranger
+            log.warning("%s said hello with a wrong token: refused", peer, extra=of)
             connection.stop_taking(linger=True)
             raise NotAuthorised(STRANGER)
         if connection.role is None:

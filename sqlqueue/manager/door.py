@@ -83,7 +83,9 @@ class Door:
         admission = self._admit_stranger(connected, connection)
 
         def leave() -> None:
-            log.info("%s: said no hello yet, and others wait: let go", name)
+            log.info(
+                "%s: said no hello yet, and others wait: let go", name, extra=connection.stranger
+            )
             self._places.pop(connection, None)
             task.cancel()
             connection.abort()
@@ -136,7 +138,8 @@ class Door:
                 ssl_shutdown_timeout=self._limits.tls_close_seconds,
             )
         except (OSError, asyncio.CancelledError) as error:
-            log.info("%s: no TLS connection: %s", connection.peer, error or "cut off")
+            why = error or "cut off"
+            log.info("%s: no TLS connection: %s", connection.peer, why, extra=connection.stranger)
             connected.close()
             self.no_stranger(connection)
 

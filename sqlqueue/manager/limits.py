@@ -40,6 +40,8 @@ class Limits:
     """How long a client may stay above the high water mark."""
     linger_seconds: float = 5.0
     """How long a connection that is given up may take to read why."""
+    unheard_bytes: int = 64 * 1024
+    """What a stranger may go on sending meanwhile: even to throw it away costs something."""
     patience_seconds: float = 0.02
     """Silence after which an object without a line end is tried, longer for long ones."""
     tls_close_seconds: float = 1.0

@@ -2,9 +2,9 @@
 
 Promises: no host takes more than its share, and hosts that hold few places take them from the
 one that holds most; a stranger is displaced only by another one, the longest silent first, and
-within its own host only after a while; who leaves without a hello leaves an empty place for
-the rest of that while, so that handshakes cost the manager only so much a second.  Nobody
-waits in the backlog for the places of silent ones.  Pure: the clock is an argument.
+only after a while by one whose host holds as much; who leaves without a hello leaves an empty
+place for the rest of that while, so that handshakes cost the manager only so much a second.
+Nobody waits in the backlog for the places of silent ones.  Pure: the clock is an argument.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from sqlqueue.manager.limits import Limits
 
@@ -41,7 +42,7 @@ class Strangers:
         """A place, perhaps one that was another's until now; None when there is none."""
         host = host_of(address)
         self._clear(now)
-        if (full := self._full_for(host)) is not None and not self._displace(host, full, now):
+        if not self._make_room(host, now):
             return None
         place = Stranger(host, now, leave)
         self._places.append(place)
@@ -61,21 +62,22 @@ class Strangers:
         latest = now - self._limits.stranger_seconds
         self._places = [e for e in self._places if e.leave is not None or e.since > latest]
 
-    def _full_for(self, host: str) -> str | None:
-        """Whose places are to give way to a newcomer; None when there is room."""
+    def _make_room(self, host: str, now: float) -> bool:
+        """Whether there is a place, one that somebody else must give up perhaps."""
         held = Counter(each.host for each in self._places)
+        most = max(held, key=lambda each: held[each], default=host)
         if held[host] >= self._limits.strangers_of_one_host:
-            return host
+            return self._displace({host}, now)
         if len(self._places) < self._limits.strangers:
-            return None
-        most = max(held, key=lambda each: held[each])
-        return most if held[most] > held[host] + 1 else host
+            return True
+        if held[most] > held[host] + 1:
+            return self._displace({most}, inf)
+        return self._displace({host} if held[host] else set(held), now)
 
-    def _displace(self, host: str, full: str, now: float) -> bool:
-        oldest = next((each for each in self._places if each.host == full), None)
-        if oldest is None:
-            return False
-        if full == host and now - oldest.since < self._limits.stranger_seconds:
+    def _displace(self, hosts: set[str], now: float) -> bool:
+        """Takes the place that one of them has had longest, if it has had it long enough."""
+        oldest = next((each for each in self._places if each.host in hosts), None)
+        if oldest is None or now - oldest.since < self._limits.stranger_seconds:
             return False
         self._places.remove(oldest)
         if oldest.leave is not None:

@@ -64,10 +64,11 @@ class _Binder:
     def grids(self) -> list[Grid]:
         block = self.block
         product = reading.read(block.combinations, block.zips, self.declared)
-        exclude = tuple(self._exclusion(keys, product) for keys in block.exclude)
+        seeded = self._seeded(product)
+        exclude = tuple(self._exclusion(keys, seeded) for keys in block.exclude)
         grids = [self._included(keys, product) for keys in block.include]
         if block.combinations or block.zips:
-            grids.insert(0, self._grid(self._seeded(product), exclude))
+            grids.insert(0, self._grid(seeded, exclude))
         return grids
 
     # --- seeds --------------------------------------------------------------------------
@@ -102,7 +103,7 @@ class _Binder:
     def _exclusion(self, keys: Keys, product: Cells) -> Exclusion:
         """Canonical forms by name; a list matches any of its values."""
         found = {}
-        known = {*self.defaults, *self.declared.parameters, *product.swept, *product.fixed, "seed"}
+        known = {*self.defaults, *self.declared.parameters, *product.swept, *product.fixed}
         for name, given in keys.items():
             parameter = self.declared.parameter(given)
             if parameter is not None:

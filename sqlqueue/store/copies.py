@@ -24,7 +24,7 @@ from sqlqueue.errors import HomeError
 from sqlqueue.home import Home
 from sqlqueue.store import records
 from sqlqueue.store.directories import Claims, marker_of
-from sqlqueue.store.recovery import Transaction
+from sqlqueue.store.rewriting import Transaction
 from sqlqueue.store.schema import meta
 from sqlqueue.whereabouts import Note, left, one_machine, place_of, stays
 

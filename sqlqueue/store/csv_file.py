@@ -60,6 +60,16 @@ class Record:
     next_checksum: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An append that no commit stands for yet."""
+
+    path: Path
+    length_before: int
+    look: str
+    data: bytes
+
+
 class Kind(enum.Enum):
     """What stands where the CSV belongs."""
 

@@ -4,6 +4,9 @@ A call on a dead network filesystem never returns and cannot be interrupted.  So
 a lane, a daemon thread; one that is over its limit is given up on and its lane left behind,
 and the caller goes on.  `stuck` says whether such a call is still under way: until it is
 over, nobody may touch what it was working on.
+
+The limit of a call runs from its beginning: of thousands, the last ones wait long for their
+turn on a disk that answers.  When every lane hangs, what still waits is not begun.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sqlqueue.errors import DirectoryUnavailable
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-_Work = tuple[Future[Any], Callable[[], Any]]
 
 LIMIT_SECONDS: Final = 10.0
 MOST_LANES: Final = 16
@@ -27,6 +30,19 @@ MOST_LANES: Final = 16
 
 class Hung(DirectoryUnavailable):
     """A disk call did not return in time."""
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """A call, and when a lane took it up."""
+
+    call: Callable[[], Any]
+    future: Future[Any] = field(default_factory=Future)
+    began: float | None = None
+
+    def left(self, limit_seconds: float, since: float) -> float:
+        """Seconds until it is over the limit; one not taken up counts as begun at `since`."""
+        return (self.began or since) + limit_seconds - time.monotonic()
 
 
 class Lanes:
@@ -44,12 +60,11 @@ class Lanes:
     ) -> dict[K, T | BaseException]:
         """Does all calls; each key gets what its call returned or raised, or `Hung`."""
         self._widen(len(calls))
-        futures: dict[K, Future[Any]] = {}
-        for key, call in calls.items():
-            futures[key] = Future()
-            self._waiting.put((futures[key], call))
-        limit = time.monotonic() + self.limit_seconds + extra_seconds
-        return {key: self._outcome(key, future, limit) for key, future in futures.items()}
+        works = {key: _Work(call) for key, call in calls.items()}
+        for work in works.values():
+            self._waiting.put(work)
+        limit = self.limit_seconds + extra_seconds
+        return {key: self._outcome(key, work, limit) for key, work in works.items()}
 
     def one(self, key: Hashable, call: Callable[[], T], extra_seconds: float = 0.0) -> T:
         """Does one call; raises what it raised, or `Hung`."""
@@ -73,15 +88,25 @@ class Lanes:
             self._waiting.put(None)
         self._lanes = 0
 
-    def _outcome(self, key: Hashable, future: Future[Any], limit: float) -> Any:
-        try:
-            error = future.exception(max(0.0, limit - time.monotonic()))
-        except TimeoutError:
-            if not future.cancel():  # else it never began, and never will
-                self._stuck[key] = future
-                self._lanes -= 1
-            return Hung(f"no answer from the disk for {self.limit_seconds:g} s")
-        return error if error is not None else future.result()
+    def _outcome(self, key: Hashable, work: _Work, limit_seconds: float) -> Any:
+        """They begin in the order in which they are asked for: all before this one are over."""
+        since = time.monotonic()
+        if self._lanes == 0:
+            limit_seconds = 0.0
+        while True:
+            try:
+                error = work.future.exception(max(0.0, work.left(limit_seconds, since)))
+            except TimeoutError:
+                if work.left(limit_seconds, since) <= 0:
+                    return self._given_up(key, work)
+            else:
+                return error if error is not None else work.future.result()
+
+    def _given_up(self, key: Hashable, work: _Work) -> Hung:
+        if not work.future.cancel():  # else it never began, and never will
+            self._stuck[key] = work.future
+            self._lanes -= 1
+        return Hung(f"no answer from the disk for {self.limit_seconds:g} s")
 
     def _widen(self, wanted: int) -> None:
         while self._lanes < min(wanted, self._most):
@@ -90,11 +115,11 @@ class Lanes:
 
     def _serve(self) -> None:
         while (work := self._waiting.get()) is not None:
-            future, call = work
-            if not future.set_running_or_notify_cancel():
+            if not work.future.set_running_or_notify_cancel():
                 continue
+            work.began = time.monotonic()
             try:
-                future.set_result(call())
+                work.future.set_result(work.call())
             except BaseException as error:
-                future.set_exception(error)
-            del work, future, call
+                work.future.set_exception(error)
+            del work

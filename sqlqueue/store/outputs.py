@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection
 
@@ -25,28 +25,20 @@ from sqlqueue.errors import DirectoryUnavailable
 from sqlqueue.home import Home
 from sqlqueue.plan.rows import row, widened
 from sqlqueue.store import csv_file, records
-from sqlqueue.store.csv_file import NotAsRecorded, Record
+from sqlqueue.store.csv_file import NotAsRecorded, Record, Written
 from sqlqueue.store.lanes import Hung, Lanes
-from sqlqueue.store.recovery import Mender, Transaction
+from sqlqueue.store.recovery import Mender
+from sqlqueue.store.rewriting import Transaction
 from sqlqueue.store.suspension import Suspension, suspension
 
 Values = Mapping[str, Any]
+MOST_REDONE: Final = 5
 
 log = logging.getLogger("sqlqueue.manager")
 
 
 class Redo(Exception):
     """Nothing was delivered: directories need mending first, then the batch is done again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """An append that no commit stands for yet."""
-
-    path: Path
-    length_before: int
-    look: str
-    data: bytes
 
 
 class Outputs:
@@ -66,7 +58,7 @@ class Outputs:
         self.suspended: dict[int, Suspension] = {}
         self._clock = clock
         self._mender = Mender(home, self.disk, self.lanes)
-        self._written: dict[int, _Written] = {}
+        self._written: dict[int, Written] = {}
         self._doubtful: dict[int, bytes] = {}
         self._due: dict[int, tuple[str, ...]] = {}
         self._redone: dict[int, int] = {}
@@ -96,9 +88,11 @@ class Outputs:
         outcomes = self.lanes.run(calls)
         self._sort_out(outcomes)
         records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
-        for key, values in rows.items():
-            first = known[key][1].row_count + 1
-            records.number_rows(connection, key, first, [each["signature"] for each in values])
+        numbered = {
+            key: (known[key][1].row_count + 1, [each["signature"] for each in values])
+            for key, values in rows.items()
+        }
+        records.number_rows(connection, numbered)
 
     def _need_columns(
         self, known: Mapping[int, tuple[str, Record]], rows: Mapping[int, list[Values]]
@@ -116,7 +110,7 @@ class Outputs:
     ) -> Callable[[], Record]:
         file = self._file(path)
         data = b"".join(row(record.columns or (), values) for values in rows)
-        self._written[key] = _Written(file, record.length_bytes, "", data)
+        self._written[key] = Written(file, record.length_bytes, "", data)
         return partial(csv_file.append, self.disk, file, record, data, len(rows))
 
     def _sort_out(self, outcomes: Mapping[int, Record | BaseException]) -> None:
@@ -176,11 +170,19 @@ class Outputs:
         if looks:  # else the next append would take our own cut for a person's change
             with transaction() as connection:
                 records.save_looks(connection, looks)
-        for key, columns in due.items():
-            if key in self.suspended:
-                continue
-            self._redone[key] = self._redone.get(key, 0) + 1
-            self.recover(transaction, key, columns)
+        usable = {key: columns for key, columns in due.items() if key not in self.suspended}
+        self._redone |= {key: self._redone.get(key, 0) + 1 for key in usable}
+        quiet = {key: columns for key, columns in usable.items() if columns and self._quiet(key)}
+        widened = self._mender.widen(transaction, quiet)
+        self._anew -= widened
+        for key, columns in usable.items():
+            if key not in widened:
+                self.recover(transaction, key, columns)
+
+    def _quiet(self, key: int) -> bool:
+        """Whether a CSV that looks as recorded lacks nothing but columns."""
+        free = key not in self._doubtful and not self.lanes.stuck(key)
+        return free and self._redone[key] <= MOST_REDONE
 
     def recover(self, transaction: Transaction, key: int, columns: tuple[str, ...] = ()) -> bool:
         """Brings one CSV back to what the database says, with at least those columns.
@@ -192,7 +194,7 @@ class Outputs:
         file = self._file(path)
         try:
             self._free(key)
-            if self._redone.get(key, 0) > 5:
+            if self._redone.get(key, 0) > MOST_REDONE:
                 raise DirectoryUnavailable("the file changes faster than it can be mended")
             if not self._looks_right(key, file, record):
                 record = self._mender.recovered(

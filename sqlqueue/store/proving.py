@@ -23,7 +23,7 @@ from sqlqueue.store import audit, csv_file, records
 from sqlqueue.store.condition import Damaged
 from sqlqueue.store.csv_file import Kind, Record
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.recovery import SLOWEST_BYTES_A_SECOND
+from sqlqueue.store.rewriting import SLOWEST_BYTES_A_SECOND
 
 MOST_FINDINGS: Final = 1000
 LONGEST: Final = 1000

@@ -15,43 +15,26 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-from sqlalchemy import Connection
-
-from sqlqueue.disk import Disk
-from sqlqueue.errors import DirectoryUnavailable, EpochLost
-from sqlqueue.home import Home
-from sqlqueue.plan.rows import line, row
+from sqlqueue.errors import DirectoryUnavailable
 from sqlqueue.plan.task import OWN_COLUMNS
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import Found, Kind, NotAsRecorded, Record
-from sqlqueue.store.lanes import Lanes
-
-Transaction = Callable[[], AbstractContextManager[Connection]]
-"""Begins a transaction of its own and commits it."""
+from sqlqueue.store.rewriting import SLOWEST_BYTES_A_SECOND, Rewriter, Transaction
 
 LONGEST_TAIL_BYTES: Final = 64 * 1024 * 1024
 """A longer tail is a file of its own: the whole is moved aside."""
 
-SLOWEST_BYTES_A_SECOND: Final = 5_000_000
-
 log = logging.getLogger("sqlqueue.manager")
 
 
-class Mender:
-    """Recovers and rewrites single CSVs; disk calls go through the lanes."""
-
-    def __init__(self, home: Home, disk: Disk, lanes: Lanes) -> None:
-        self.home = home
-        self.disk = disk
-        self.lanes = lanes
-        self.epoch = 0
+class Mender(Rewriter):
+    """Recovers single CSVs; disk calls go through the lanes."""
 
     def recovered(
         self, transaction: Transaction, key: int, file: Path, record: Record, doubtful: bytes
@@ -117,12 +100,6 @@ class Mender:
                 actions.append("was not what the database says; moved aside and rebuilt")
         return actions
 
-    @staticmethod
-    def _lines(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
-        yield line(columns)
-        for values in records.rows_of(connection, key):
-            yield row(columns, values)
-
     def _cut_back(self, key: int, file: Path, found: Found, doubtful: bytes) -> str | None:
         """How the file looks, cut to what is recorded; None when its tail is too long to keep."""
         if found.kind is Kind.LONGER and not self._salvage_tail(key, file, found, doubtful):
@@ -173,58 +150,6 @@ class Mender:
             self.disk.set_aside(target, file)
         self.disk.fsync_dir(file.parent)
         raise NotAsRecorded(f"{file} was changed from outside")
-
-    def rewrite(
-        self,
-        transaction: Transaction,
-        key: int,
-        file: Path,
-        record: Record,
-        columns: tuple[str, ...],
-        standing: str,
-    ) -> Record:
-        """Writes the whole file anew: created, widened or rebuilt.
-
-        `standing`: how the file that it replaces looks; empty when there is none.
-
-        The database knows of the new file before it takes the old one's place, so that a crash
-        leaves a file which is provably ours.
-        """
-        with transaction() as connection:
-            lines = list(self._lines(connection, key, columns))
-        extra = sum(map(len, lines)) / SLOWEST_BYTES_A_SECOND
-        write = partial(csv_file.write_new, self.disk, file.parent, lines, self.epoch)
-        new, length, checksum = self.lanes.one(key, write, extra)
-        intent = {"look": standing, "next_length_bytes": length, "next_checksum": checksum}
-        try:
-            before = self._saved(transaction, key, record, **intent)
-        except EpochLost:
-            self.lanes.one(key, partial(self.disk.unlink, new))
-            raise
-        look = self.lanes.one(key, partial(self._take_place, new, file, standing))
-        return self._saved(
-            transaction,
-            key,
-            before,
-            columns=columns,
-            row_count=len(lines) - 1,
-            length_bytes=length,
-            checksum=checksum,
-            look=look,
-        )
-
-    def _take_place(self, new: Path, file: Path, standing: str) -> str:
-        if csv_file.look_at(self.disk, file) != standing:
-            raise NotAsRecorded(f"{file} was changed from outside")
-        self.disk.replace(new, file)
-        self.disk.fsync_dir(file.parent)
-        return csv_file.look_at(self.disk, file)
-
-    def _saved(self, transaction: Transaction, key: int, record: Record, **changes: Any) -> Record:
-        changed = replace(record, **({"next_length_bytes": None, "next_checksum": None} | changes))
-        with transaction() as connection:
-            records.save(connection, {key: changed})
-        return changed
 
 
 def _action(found: Found) -> str:
