@@ -4,12 +4,14 @@
 
 JOBS ?= 2
 SOAK_TASKS ?= 50000
+FUZZ_SECONDS ?= 600
+HOSTILE ?= 100000
 ARGS ?=
 BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all crash soak bench lint format clean distclean
+.PHONY: help setup demo test test-all crash soak hostile fuzz audit bench lint format clean distclean
 
 help: ## Show this list
 	@echo "sqlqueue: make TARGET, where TARGET is one of"
@@ -34,6 +36,18 @@ crash: setup ## Only the campaigns that kill real processes
 soak: setup ## Many tasks for a long time, killed and restarted; SOAK_TASKS=50000
 	SOAK_TASKS=$(SOAK_TASKS) $(BIN)/pytest -s tests/campaign/test_soak.py $(ARGS)
 
+hostile: setup ## Many hostile connections beside real workers; HOSTILE=100000
+	HOSTILE=$(HOSTILE) $(BIN)/pytest -s tests/campaign/test_hostile_campaign.py $(ARGS)
+
+fuzz: setup ## Search for bytes that break decoder or sweep reader, each; FUZZ_SECONDS=600
+	@$(BIN)/python -c "import atheris" 2>/dev/null || \
+		$(BIN)/python -m pip install --constraint constraints.txt atheris
+	PYTHONPATH=tests $(BIN)/python -m fuzz decoder --seconds $(FUZZ_SECONDS) $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz sweep --seconds $(FUZZ_SECONDS) $(ARGS)
+
+audit: setup ## Ask whether a dependency has a known vulnerability; what could not be asked fails
+	@$(BIN)/python tools/audit.py $(ARGS)
+
 bench: setup ## Measure throughput and start-up, side by side with the naive ways
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -50,5 +64,5 @@ clean: ## Remove caches and demo/; never a queue or results of yours
 	rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-distclean: clean ## As clean, and .venv too
-	rm -rf .venv
+distclean: clean ## As clean, and .venv and the corpus of make fuzz too
+	rm -rf .venv fuzz-corpus

@@ -70,8 +70,10 @@ class Elsewhere:
             subprocess.run(["ip", *words], capture_output=True, check=False)
 
     def command(self, *words: str) -> list[str]:
-        """The words that run a program there."""
-        return ["ip", "netns", "exec", self.name, *words]
+        """The words that run a program there, under a host name of its own."""
+        named = 'echo elsewhere > /proc/sys/kernel/hostname && exec "$@"'
+        inside = ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", named, "sh"]
+        return [*inside, *words]
 
     def inside(self, make: Callable[[], Made]) -> Made:
         """What `make` returns, called by a thread that lives there: its sockets are of there."""

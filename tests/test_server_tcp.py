@@ -259,3 +259,29 @@ def test_idle_clients_do_not_keep_it_from_stopping(running: Running) -> None:
         assert running.stop() == 0
         assert at_end(idle)
         assert at_end(stranger)
+
+
+def test_the_worker_that_holds_most_of_the_memory_is_dropped(
+    strict: Callable[..., Running],
+) -> None:
+    """Each alone is below every bound of its own; together they are too much."""
+    with strict(total_bytes=100_000) as running, running.tcp() as small, running.tcp() as large:
+        for client in (small, large):
+            assert ask(client, hello(running.keys.worker))["type"] == "welcome"
+        with running.unix() as owner:
+            send(small, b'{"type": "' + b"x" * 20_000, end=b"")
+            send(large, b'{"type": "' + b"x" * 60_000, end=b"")
+            send(owner, b'{"type": "' + b"x" * 70_000, end=b"")
+            assert at_end(large)
+            send(small, b'"}')
+            assert receive(small, 1)[0]["code"] == "bad_message"
+            send(owner, b'"}')
+            assert receive(owner, 1)[0]["code"] == "bad_message"
+
+
+def test_a_refused_stranger_may_not_go_on_sending(strict: Callable[..., Running]) -> None:
+    with strict(linger_seconds=60.0, unheard_bytes=10_000) as running, running.tcp() as client:
+        assert ask(client, hello("wrong"))["code"] == "not_authorised"
+        with pytest.raises(OSError, match=r"[Bb]roken pipe|reset|EOF"):
+            for _ in range(10_000):
+                client.sendall(b"x" * 10_000)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +129,19 @@ def test_a_signal_while_waiting_for_work_ends_at_once(queue: Queue) -> None:
     assert idle.wait(5) == 128 + signal.SIGTERM
     queue.go()
     assert busy.wait(SECONDS) == 0
+
+
+def test_a_signal_that_another_thread_got_ends_it_too(queue: Queue) -> None:
+    """The system may hand it to any of them; Python runs what it is for in the main one."""
+    queue.init("wait_for_file", [1])
+    queue.manager.start()
+    process = queue.worker()
+    queue.started()
+    others = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+    others.remove(process.pid)
+    assert ctypes.CDLL(None).tgkill(process.pid, max(others), int(signal.SIGTERM)) == 0
+    assert process.wait(SECONDS) == 128 + signal.SIGTERM
+    assert queue.attempts() == [("exp_0_1", 1, "RELEASED")]
 
 
 def test_a_second_signal_ends_at_once(queue: Queue) -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final, Literal
 
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, QueueError, UsageError
@@ -36,6 +36,10 @@ from sqlqueue.worker.runner import Runner
 GRACE_SECONDS: Final = 5.0
 LAST_WORDS_SECONDS: Final = 10.0
 """For handing back, after the grace: then the leases will tell the manager."""
+
+LOOK_SECONDS: Final = 0.5
+"""The system may hand a signal to any thread, and only the main one runs what it is for: it must
+not sleep for ever."""
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -132,10 +136,11 @@ class Supervisor:
     def _wait(self, running: int) -> int | None:
         """Until all runners have ended; the signal that stopped them, if one did."""
         while running:
-            news = self._news.get()
-            if news is not None:
-                return self._stop_all(news, running)
-            running -= 1
+            with contextlib.suppress(Empty):
+                news = self._news.get(timeout=LOOK_SECONDS)
+                if news is not None:
+                    return self._stop_all(news, running)
+                running -= 1
         return None
 
     def _stop_all(self, number: int, running: int) -> int:
