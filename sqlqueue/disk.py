@@ -52,31 +52,9 @@ class Disk:
         bytes under both names, and what somebody puts under the old name in between stays there.
         Where the filesystem has no hard links, a rename after a look.
         """
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except FileExistsError:
-            raise
-        except OSError:
-            if os.path.lexists(target):
-                raise FileExistsError(f"{target} exists") from None
-            os.replace(source, target)
-            return
-        self.fsync_dir(target.parent)
-        self._drop_name(source, target)
-
-    def _drop_name(self, source: Path, target: Path) -> None:
-        """Takes the first name of a file that has both away, and nothing else's.
-
-        Nobody can look and unlink in one; so it is renamed to what only we know, then looked at.
-        """
-        found = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(source, found)
-            if os.path.samestat(os.lstat(found), os.lstat(target)):
-                os.unlink(found)
-            else:
-                with contextlib.suppress(FileExistsError):  # then it stays, beside the other
-                    self.set_aside(found, source)
+        if _is_linked(source, target):
+            self.fsync_dir(target.parent)
+            _drop_name(source, target)
 
     def unlink(self, path: Path) -> None:
         os.unlink(path)
@@ -131,6 +109,36 @@ class Disk:
             with contextlib.suppress(FileExistsError):
                 self.make_folder(each, mode)
             self.fsync_dir(each.parent)
+
+
+def _is_linked(source: Path, target: Path) -> bool:
+    """Names a file `target`, and says whether it is `source` too still; or `FileExistsError`."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists") from None
+        os.replace(source, target)
+        return False
+    return True
+
+
+def _drop_name(source: Path, target: Path) -> None:
+    """Takes the first name of a file that has both away, and nothing else's.
+
+    Nobody can look and unlink in one; so it is renamed to what only we know, then looked at.
+    """
+    found = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(source, found)
+        if os.path.samestat(os.lstat(found), os.lstat(target)):
+            os.unlink(found)
+            return
+        with contextlib.suppress(FileExistsError):  # then it stays, beside the other
+            if _is_linked(found, source):
+                os.unlink(found)
 
 
 def _leading_to(path: Path, below: Path | None) -> Iterator[Path]:

@@ -42,25 +42,6 @@ def tmpfs(path: Path, size: str, inodes: int = 0) -> Iterator[Path]:
         unmount(path)
 
 
-@contextmanager
-def failing_disk(path: Path, store: Path) -> Iterator[Path]:
-    """An ext4 in a sparse file in `store`: when `store` is full, the disk fails with EIO.
-
-    What is written goes to the cache, and the sync tells.
-    """
-    need_root("mount a filesystem whose disk fails")
-    path.mkdir(parents=True, exist_ok=True)
-    image = store / "image"
-    with image.open("wb") as file:
-        file.truncate(16 << 20)
-    command("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=0", image)
-    command("mount", "-o", "loop,errors=continue", image, path)
-    try:
-        yield path
-    finally:
-        unmount(path)
-
-
 def unmount(path: Path) -> None:
     """Also while it is in use; nothing when it is not mounted."""
     subprocess.run(["umount", "-l", path], capture_output=True, check=False)

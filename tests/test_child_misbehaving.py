@@ -52,6 +52,15 @@ def test_much_output_is_bounded_and_says_what_was_left_out(bench: Bench, newline
     assert abs(told + kept - (100 << 20) - 32) < 2 << 20  # what came in the instants of cutting
 
 
+@pytest.mark.crash
+def test_gigabytes_of_output_are_bounded(bench: Bench) -> None:
+    ending = run(bench, "print_much", megabytes=3000, newlines=True)
+    assert ending.outcome == "COMPLETED", ending.error
+    text = bench.log()
+    assert len(text) <= captured.MOST_BYTES
+    assert text.endswith("the last words\n")
+
+
 def test_output_below_the_bound_is_whole(bench: Bench) -> None:
     run(bench, "print_much", megabytes=8)
     assert len(bench.log()) == (8 << 20) + 32

@@ -103,6 +103,8 @@ ELSEWHERE = {
     "doctor/probe.py _one_sync: fsync",
     "doctor/probe.py _sync_folder: fsync_dir",
     "home_lock.py _write_note: fsync",
+    "keys.py rotate: write_beside: fsync",
+    "keys.py rotate: write_beside: fsync_dir",
     "manager/server.py _open: write_beside: fsync",
     "manager/server.py _open: write_beside: fsync_dir",
     "manager/server.py _stay_named: write_beside: fsync",

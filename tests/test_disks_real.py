@@ -1,4 +1,4 @@
-"""Real disks that fill up, fail, become read-only or go away, under a real manager and worker.
+"""Real disks that fill up, become read-only or go away, under a real manager and worker.
 
 The pattern: a queue for two directories; one disk breaks; the tasks run.  What needs that disk
 gets no ack and is kept by the worker, the rest goes on; when the disk is well again everything
@@ -19,7 +19,15 @@ from typing import Any
 
 import pytest
 from child_bench import MARK, marked
-from small_disks import empty, failing_disk, fill, fill_inodes, remount, tmpfs, unmount
+from small_disks import (
+    command,
+    empty,
+    fill,
+    fill_inodes,
+    remount,
+    tmpfs,
+    unmount,
+)
 from tally import count
 from worker_queue import Queue
 
@@ -27,7 +35,6 @@ from conftest import Audits
 from sqlqueue.home import NAME, Home
 from support import Cli, ManagerProcess, environment, wait_until
 
-pytestmark = pytest.mark.crash
 SECONDS = 45.0
 SEEDS = [1, 2]
 QUICK = "grace_seconds=2.0, lease_seconds=5.0"
@@ -91,6 +98,11 @@ class Site:
         except OSError:
             return 0
 
+    def acked(self, name: str) -> int:
+        """A row may stand in a CSV before it is real, until it is cut off: the database tells."""
+        outcomes = [(task, outcome) for task, _, outcome in self.queue.attempts()]
+        return sum(task.startswith(name) and how == "COMPLETED" for task, how in outcomes)
+
     def kept(self) -> list[Path]:
         """Results of `ill` that are kept as files, wherever that is."""
         return sorted(self.root.glob("**/ill_*.json")) + sorted(self.home.glob("**/ill_*.json"))
@@ -131,7 +143,7 @@ def works(site: Site, broken: Callable[[], Any], cured: Callable[[], Any], *, we
     if well:
         site.arrives("well")
     site.says("Saved locally", (len(SEEDS) - site.before) * (1 if well else 2))
-    assert site.rows("ill") == site.before
+    assert site.acked("ill") == site.before, site.said
     assert site.worker.poll() is None, site.said
     cured()
     site.arrives("ill")
@@ -145,12 +157,14 @@ def works(site: Site, broken: Callable[[], Any], cured: Callable[[], Any], *, we
     count("recoveries")
 
 
+@pytest.mark.crash
 def test_an_output_directory_that_is_full(site: Site) -> None:
     disk = site.disks.enter_context(tmpfs(site.root / "ill", "64k"))
     site.begin()
     works(site, lambda: fill(disk), lambda: empty(disk), well=True)
 
 
+@pytest.mark.crash
 def test_an_output_directory_out_of_inodes(site: Site) -> None:
     """The first row needs a new file, and so does a result that is kept beside it."""
     disk = site.disks.enter_context(tmpfs(site.root / "ill", "1m", inodes=10))
@@ -158,27 +172,26 @@ def test_an_output_directory_out_of_inodes(site: Site) -> None:
     works(site, lambda: fill_inodes(disk), lambda: empty(disk), well=True)
 
 
+@pytest.mark.crash
 def test_an_output_directory_that_is_read_only(site: Site) -> None:
     disk = site.disks.enter_context(tmpfs(site.root / "ill", "1m"))
     site.begin()
     works(site, lambda: remount(disk, "ro"), lambda: remount(disk, "rw"), well=True)
 
 
-def test_an_output_directory_whose_disk_fails(site: Site) -> None:
-    store = site.disks.enter_context(tmpfs(site.root / "store", "2m"))
-    disk = site.disks.enter_context(failing_disk(site.root / "ill", store))
-    site.begin()
-    works(site, lambda: fill(store), lambda: empty(store), well=True)
-    assert "Input/output error" in site.said
-    assert disk.is_mount()
-
-
+@pytest.mark.crash
 def test_an_output_directory_that_was_renamed(site: Site) -> None:
     site.begin()
     folder, away = site.root / "ill" / "results", site.root / "ill" / "away"
-    works(site, lambda: folder.rename(away), lambda: away.rename(folder), well=True)
+
+    def back() -> None:
+        assert not folder.exists(), site.said
+        away.rename(folder)
+
+    works(site, lambda: folder.rename(away), back, well=True)
 
 
+@pytest.mark.crash
 def test_a_home_that_is_full(site: Site) -> None:
     """Database, logs and attempts have no room; what was measured is kept elsewhere."""
     disk = site.disks.enter_context(tmpfs(site.home, "4m"))
@@ -203,6 +216,7 @@ def test_nothing_takes_anything(site: Site) -> None:
     site.queue.go()
     site.says("make room before you stop it", 2)
     assert site.worker.poll() is None
+    assert site.acked("ill") + site.acked("well") == 2 * site.before
     each(empty, disks)
     site.arrives("ill")
     site.arrives("well")
@@ -215,6 +229,7 @@ def each(act: Callable[[Path], None], disks: list[Path]) -> None:
         act(disk)
 
 
+@pytest.mark.crash
 def test_an_output_directory_that_is_unmounted(site: Site) -> None:
     """What is below the mount is no place for rows, and the mount comes back as it was."""
     store = site.root / "elsewhere"
@@ -222,19 +237,22 @@ def test_an_output_directory_that_is_unmounted(site: Site) -> None:
     store.mkdir()
     site.disks.callback(unmount, store)
     site.begin()
-    works(site, lambda: moved(disk, store), lambda: moved(store, disk), well=True)
-    unmount(disk)
-    assert list(disk.iterdir()) == []
-    moved(store, disk) if store.is_mount() else None
+
+    def back() -> None:
+        assert not list(disk.iterdir()), site.said
+        moved(store, disk)
+
+    works(site, lambda: moved(disk, store), back, well=True)
+    assert "is a disk not mounted?" in site.queue.manager.said
+    assert not list(disk.glob("*.set-aside-*"))
 
 
 def moved(source: Path, target: Path) -> None:
-    from small_disks import command
-
     command("mount", "--bind", source, target)
     unmount(source)
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_while_the_disks_are_full(site: Site, number: signal.Signals) -> None:
     """Worker and manager leave in good order, and what is kept is handed in by the next."""

@@ -47,6 +47,7 @@ def in_folder(root: Path, cli: Cli) -> Study:
     return Study(own, ManagerProcess(Home(root / NAME), own, root / "manager.output"))
 
 
+@pytest.mark.slow
 def test_a_copy_leaves_the_originals_directories_alone_and_both_complete(
     pair: tuple[Study, Study, Path],
 ) -> None:

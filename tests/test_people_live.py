@@ -155,6 +155,7 @@ def test_every_edit_of_a_csv_that_is_being_written(study: Study) -> None:
     assert study.attempts() == ["COMPLETED"] * live.tasks
 
 
+@pytest.mark.slow
 def test_a_directory_renamed_and_put_back_and_one_removed(study: Study) -> None:
     """What has a row there waits; what has none goes on; the removed one a command makes again."""
     live = Live(study, tasks=12)
@@ -185,6 +186,7 @@ def immutable(study: Study) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", path], capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_csv_made_read_only_waits_until_it_may_be_written(study: Study, immutable: Path) -> None:
     live = Live(study, tasks=6)
     live.go_on()

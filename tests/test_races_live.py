@@ -21,7 +21,10 @@ Message = dict[str, Any]
 DIRECTORIES = ("a", "b")
 
 
-@pytest.mark.parametrize("manager_runs", [True, False], ids=["beside a manager", "alone"])
+BESIDE = pytest.param(True, id="beside a manager", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("manager_runs", [BESIDE, pytest.param(False, id="alone")])
 def test_inits_at_once_of_files_that_overlap(study: Study, manager_runs: bool) -> None:
     """Each cell is one task, linked to all who want it."""
     wanted = {name: list(range(first * 10, first * 10 + 40)) for first, name in enumerate("abcd")}
@@ -87,6 +90,7 @@ def test_one_result_ten_times_at_once(study: Study, asked: Callable[..., Message
     study.cli.ok("verify")
 
 
+@pytest.mark.slow
 def test_ten_results_at_once_for_one_task(study: Study, asked: Callable[..., Message]) -> None:
     """One is the row, and the same in both directories; the others, and whose task it was, are
     superseded."""
@@ -115,6 +119,7 @@ def test_one_name_twice(study: Study) -> None:
     study.cli.ok("verify")
 
 
+@pytest.mark.slow
 def test_the_second_of_a_name_says_that_it_holds_nothing(
     study: Study, asked: Callable[..., Message]
 ) -> None:

@@ -115,7 +115,7 @@ def run(*command: str) -> None:
 def ward(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ward]:
     """A healthy queue, and an environment in which nothing else is wrong."""
     packages = root / "packages"
-    place = root / "place"
+    place = root / "q"
     packages.mkdir()
     place.mkdir()
     for name, text in TORCH.items():

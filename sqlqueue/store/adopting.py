@@ -159,7 +159,7 @@ class Adoption:
         adding.link(self._connection, ((each.signature, sheet.key) for each in taken))
         signatures = [each.signature for each in taken]
         if signatures:
-            records.number_rows(self._connection, sheet.key, sheet.rows + 1, signatures)
+            records.number_rows(self._connection, {sheet.key: (sheet.rows + 1, signatures)})
         sheet.rows += len(taken)
         self.found.rows += len(taken)
 

@@ -76,11 +76,8 @@ class Claims:
         calls = {each: partial(stored_path, self.home, each) for each in output_dirs}
         paths = _all(self.lanes.run(calls))
         known = records.directory_keys(connection, set(paths.values()))
-        fresh = [
-            path
-            for path in dict.fromkeys(paths.values())
-            if not self._written(connection, path, known)
-        ]
+        written = self._written(connection, known)
+        fresh = [path for path in dict.fromkeys(paths.values()) if path not in written]
         moved = self._make(fresh, set_aside)
         for path in fresh:
             if path not in known:
@@ -99,8 +96,7 @@ class Claims:
         queue_id = self.home.queue_id()
         calls = {
             path: partial(self._restore, self.home.absolute(path), queue_id)
-            for path in sorted(known)
-            if self._written(connection, path, known)
+            for path in sorted(self._written(connection, known))
         }
         return [known[path] for path, absent in _all(self.lanes.run(calls)).items() if absent]
 
@@ -114,12 +110,11 @@ class Claims:
         calls = {str(each): partial(self._mark, each, queue_id) for each in folders}
         _all(self.lanes.run(calls))
 
-    def _written(self, connection: Connection, path: str, known: Mapping[str, int]) -> bool:
-        """Whether a CSV of ours is, or was, in that directory."""
-        if path not in known:
-            return False
-        _, record = records.load(connection, [known[path]])[known[path]]
-        return record.columns is not None
+    @staticmethod
+    def _written(connection: Connection, known: Mapping[str, int]) -> set[str]:
+        """Those directories in which a CSV of ours is, or was."""
+        found = records.load(connection, known.values()).values()
+        return {path for path, record in found if record.columns is not None}
 
     def _make(self, paths: list[str], set_aside: bool) -> list[str]:
         queue_id = self.home.queue_id()

@@ -88,9 +88,11 @@ class Outputs:
         outcomes = self.lanes.run(calls)
         self._sort_out(outcomes)
         records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
-        for key, values in rows.items():
-            first = known[key][1].row_count + 1
-            records.number_rows(connection, key, first, [each["signature"] for each in values])
+        numbered = {
+            key: (known[key][1].row_count + 1, [each["signature"] for each in values])
+            for key, values in rows.items()
+        }
+        records.number_rows(connection, numbered)
 
     def _need_columns(
         self, known: Mapping[int, tuple[str, Record]], rows: Mapping[int, list[Values]]

@@ -6,7 +6,7 @@ Every function takes a connection inside a transaction.  What is not here: the f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, select
@@ -107,10 +107,11 @@ def unnumber(connection: Connection, key: int) -> None:
     connection.execute(statement.values(row_number=None))
 
 
-def number_rows(connection: Connection, key: int, first: int, signatures: list[str]) -> None:
-    """Writes down which row of a CSV is whose, counted from `first`."""
+def number_rows(connection: Connection, rows: Mapping[int, tuple[int, list[str]]]) -> None:
+    """Writes down which row of each CSV is whose: counted from where, and signatures."""
     values = [
         {"of_signature": signature, "in_directory": key, "to_number": first + offset}
+        for key, (first, signatures) in rows.items()
         for offset, signature in enumerate(signatures)
     ]
     connection.execute(_NUMBER_ROW, values)

@@ -5,8 +5,9 @@ kept in the home's `salvage/` unless this process knows that it wrote it.  What 
 ours put there is ours: it is written anew.  Anything else is a person's: it is moved aside,
 named in the database before it is moved, and the file is rebuilt.
 
-Promises: no byte that is not provably ours is destroyed; a crash at any disk call leaves a
-state that the next recovery understands.  What is not here: when to recover.
+Promises: no byte that is not provably ours is destroyed; nothing is put into a folder in which
+neither our file nor our marker is; a crash at any disk call leaves a state that the next
+recovery understands.  What is not here: when to recover.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
+from sqlqueue.errors import DirectoryUnavailable
 from sqlqueue.plan.task import OWN_COLUMNS
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import Found, Kind, NotAsRecorded, Record
@@ -42,8 +44,9 @@ class Mender(Rewriter):
         `doubtful`: bytes that this process may have left at its end.
         """
         found = self._found(key, file, record)
+        if found.kind is Kind.ABSENT:
+            self.lanes.one(key, partial(self._marked, file.parent))
         if found.kind is Kind.ABSENT and record.columns is None:
-            self.lanes.one(key, partial(self.disk.stat, file.parent))
             # What a rewrite put there before the power went may be gone with it.
             return self._saved(transaction, key, record, look="") if record.look else record
         if found.kind is Kind.LONGER:
@@ -63,6 +66,17 @@ class Mender(Rewriter):
         standing = found.look if found.kind is Kind.INTENDED else ""
         columns = record.columns or OWN_COLUMNS
         return self.rewrite(transaction, key, file, record, columns, standing)
+
+    def _marked(self, folder: Path) -> None:
+        """Raises where file and marker are both gone: what was there may come back (a mount)."""
+        try:
+            self.disk.stat(folder / csv_file.MARKER)
+        except FileNotFoundError:
+            self.disk.stat(folder)
+            raise DirectoryUnavailable(
+                f"its {csv_file.MARKER} is missing too: is a disk not mounted? If it was emptied, "
+                "`sqlqueue verify --repair` makes both anew"
+            ) from None
 
     def _found(self, key: int, file: Path, record: Record) -> Found:
         extra = record.length_bytes / SLOWEST_BYTES_A_SECOND

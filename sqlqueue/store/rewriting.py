@@ -86,7 +86,7 @@ class Rewriter:
     def _standing(self, file: Path, record: Record) -> str:
         """How the CSV looks, or that there is none yet; raises unless that is as recorded."""
         look = csv_file.look_at(self.disk, file)
-        fresh = record.columns is None and not look and file.parent.is_dir()
+        fresh = record.columns is None and not look and (file.parent / csv_file.MARKER).exists()
         if look != record.look or record.next_checksum is not None or not (look or fresh):
             raise NotAsRecorded(f"{file} is not as recorded")
         return look
