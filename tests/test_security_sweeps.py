@@ -79,7 +79,10 @@ def test_a_tag_is_a_mistake_and_never_code(
     tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for text in (f"{TOP}x:\n  combinations: {{seed: [{tag}]}}\n", f"{TOP}x: {tag}\n", f"{tag}\n"):
+    in_a_list = f"{TOP}x:\n  combinations: {{seed: [{tag} ]}}\n"
+    with pytest.raises(SweepError, match=r"file\.yaml:[0-9]+: .*found the tag"):
+        load([("file.yaml", in_a_list)], lookup)
+    for text in (f"{TOP}x: {tag}\n", f"{tag}\n", f"{TOP}? {tag}\n: 1\n"):
         with pytest.raises(SweepError, match=r"file\.yaml:[0-9]+: "):
             load([("file.yaml", text)], lookup)
     assert not list(tmp_path.iterdir())
