@@ -199,6 +199,7 @@ def test_a_home_that_is_full(site: Site) -> None:
     works(site, lambda: fill(disk), lambda: empty(disk), well=False)
 
 
+@pytest.mark.crash
 def test_primary_directory_and_home_are_full(site: Site) -> None:
     """The state folder of the user keeps what is measured."""
     disks = [site.disks.enter_context(tmpfs(site.root / "ill", "64k"))]

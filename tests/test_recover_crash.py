@@ -132,7 +132,11 @@ def dies(shop: Shop, case: str, at: int, mode: str, *, serve: bool) -> None:
     settled(shop, queue, case)
 
 
-@pytest.mark.parametrize("case", CASES)
+SOME = [pytest.param(each, marks=[pytest.mark.slow] if at else []) for at, each in enumerate(CASES)]
+"""The others take their ten seconds each in the long run."""
+
+
+@pytest.mark.parametrize("case", SOME)
 def test_a_death_here_and_there(shop: Shop, case: str) -> None:
     points = deaths(calls(shop, case))[:-1]  # the last comes after all of them
     for number, (at, mode) in enumerate(points[:: len(points) // 6]):
