@@ -48,7 +48,7 @@ from sqlalchemy import Engine
 from tally import count
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import DirectoryError, StorageFailure
+from sqlqueue.errors import QueueError
 from sqlqueue.home import Home
 from sqlqueue.store import engine
 from sqlqueue.store.audit import verify
@@ -303,7 +303,7 @@ class Workshop:
         with faulty_commits(plan):
             try:
                 scenario.run(room.home, FaultyDisk(plan), told.append)
-            except (OSError, StorageFailure, DirectoryError):
+            except (OSError, QueueError):
                 alone = plan.where not in ("a", "b", "c") or scenario.name == "sweep files"
                 demand(alone, f"an error in {plan.where} stopped the others")
             demand(plan.came, f"call {at} never came")

@@ -4,17 +4,26 @@ destroyed, and what a backup does not know yet taken from the CSVs.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lost_queue import CSV, FOLDERS, Lost, in_memory, no_database, no_home
+from small_disks import command, empty, fill, need_root, tmpfs, unmount
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import DatabaseError, DirectoryError, ManagerRunning, UsageError
+from sqlqueue.errors import (
+    DatabaseError,
+    DirectoryError,
+    ManagerRunning,
+    StorageFailure,
+    UsageError,
+)
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.plan.reading_back import Torn, cells, value
 from sqlqueue.plan.rows import line
@@ -312,6 +321,50 @@ def test_a_link_in_place_of_a_csv_is_not_followed(queue: Lost) -> None:
     assert any("not an ordinary file" in each for each in queue.recover(*queue.files).troubles)
     assert elsewhere.read_bytes() == before
     queue.clean()
+
+
+def test_a_csv_that_the_disk_does_not_give_stops_it(queue: Lost) -> None:
+    """Its rows would be missing in the new database, and the file be moved aside for it."""
+    before = queue.csvs()
+    no_database(queue)
+    with unreadable(queue.csv("two")), pytest.raises(DirectoryError) as refused:
+        queue.recover(*queue.files)
+    assert refused.value.message == (
+        f"{queue.csv('two')}: cannot be read: Input/output error; make it readable, or move it away"
+    )
+    assert queue.csvs() == before
+    assert not queue.home.database.exists()
+    queue.recover(*queue.files)
+    assert queue.csvs() == before
+    queue.clean()
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """Inside, every read of the file is a real EIO: what is mounted over it has no first byte."""
+    need_root("to mount something over a file")
+    command("mount", "--bind", f"/proc/{os.getpid()}/mem", file)
+    try:
+        yield
+    finally:
+        unmount(file)
+
+
+def test_on_a_full_disk_it_says_so_and_changes_nothing(original: Lost, tmp_path: Path) -> None:
+    need_root("to mount a small filesystem")
+    with tmpfs(tmp_path / "small", "8m") as small:
+        queue = original.copy(small / "queue")
+        before = queue.csvs()
+        no_database(queue)
+        fill(small)
+        with pytest.raises(StorageFailure, match="make room") as refused:
+            queue.recover(*queue.files)
+        assert "disk is full" in refused.value.message
+        assert not queue.home.database.exists()
+        empty(small)
+        queue.recover(*queue.files)
+        assert queue.csvs() == before
+        queue.clean()
 
 
 def test_a_person_s_csv_stops_it_and_is_left(queue: Lost) -> None:

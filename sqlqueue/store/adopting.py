@@ -57,13 +57,17 @@ class Sheet:
 
 @dataclass
 class Adopted:
-    """What came of it.  `troubles`: what was not adopted, and where it stands."""
+    """What came of it.  `troubles`: what was not adopted, and where it stands.
+
+    `unread`: files that may hold rows and that the disk did not give.
+    """
 
     files: int = 0
     rows: int = 0
     results: int = 0
     strays: int = 0
     troubles: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 class Adoption:
@@ -91,7 +95,8 @@ class Adoption:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._tell(name, f"cannot be read: {error.strerror}")
+            why = f"cannot be read: {error.strerror}; make it readable, or move it away"
+            self.found.unread.append(f"{file}: {why}")
 
     def settle(self) -> None:
         """Tasks whose ids belong to rows that were found get others."""

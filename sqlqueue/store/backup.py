@@ -24,6 +24,11 @@ from sqlqueue.store.csv_file import look_of
 PAGES: Final = 2000
 """Copied in one step; a Ctrl-C waits for no longer."""
 
+UNWRITTEN: Final = tuple(
+    f"SQLITE_IOERR_{what}" for what in ("WRITE", "FSYNC", "DIR_FSYNC", "TRUNCATE")
+)
+"""Errors that only the copy can have: the source is read."""
+
 Advance = Callable[[int, int], None]
 """Told how many pages are done, and how many there are."""
 
@@ -141,6 +146,8 @@ def _failed(source: Path, target: Path, error: sqlite3.Error) -> Exception:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return StorageFailure(f"{target}: no room for the copy; choose another disk")
+    if name.startswith(UNWRITTEN):
+        return StorageFailure(f"{target}: cannot be written ({error}); choose another disk")
     return condition.unreadable(source, error)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import DirectoryError
+from sqlqueue.errors import DirectoryError, StorageFailure
 from sqlqueue.home import Home
 from sqlqueue.protocol import AddTasks, ExperimentMemory, PhaseCounts
 from sqlqueue.store import adding, backup, condition, engine, memory, queue, records
@@ -91,15 +93,20 @@ class Rebuild:
 
     def csv_bytes(self) -> int:
         """How much there is to read."""
-        files = [folder / NAME for folder in self.directories().values()]
-        return sum(each.stat().st_size for each in files if each.is_file())
+        return sum(_size(folder / NAME) for folder in self.directories().values())
 
     def adopt(self, advance: Callable[[int], None]) -> Adopted:
-        """Adopts what stands in the CSVs of all directories."""
+        """Adopts what stands in the CSVs of all directories.
+
+        Raises `DirectoryError` that lists every CSV that could not be read: a database without
+        its rows would have it moved aside, and no later recovery would look there.
+        """
         content = self._content()
         adoption = Adoption(self._connection, self._home, self._disk, self._now)
         for key in content:
             adoption.directory(key, advance)
+        if adoption.found.unread:
+            raise DirectoryError("\n".join(adoption.found.unread))
         adoption.settle()
         self.changed = self.changed or self._content() != content
         return adoption.found
@@ -121,23 +128,41 @@ class Rebuild:
         queue.know_queue(self._connection, queue_id)
 
 
+def _size(file: Path) -> int:
+    """In bytes; nothing for what is no file, or cannot be looked at."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
 @contextmanager
 def building(
     home: Home, path: Path, base: Path | None, disk: Disk, now: float, advance: backup.Advance
 ) -> Iterator[Rebuild]:
-    """A new database under that name, a copy of `base` if there is one, complete at the end."""
+    """A new database under that name, a copy of `base` if there is one, complete at the end.
+
+    Raises `StorageFailure` when it could not be written.
+    """
     backup.remove(path, disk)
     if base is not None:
         engine.refuse_newer(base)
         backup.snapshot(base, path, disk, advance)
     else:
         os.close(disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    writer = engine.open_alone(path)
     try:
-        with writer.begin() as connection:
-            yield Rebuild(connection, home, disk, now)
-    finally:
-        writer.dispose()
+        writer = engine.open_alone(path)
+        try:
+            with writer.begin() as connection:
+                yield Rebuild(connection, home, disk, now)
+        finally:
+            writer.dispose()
+    except DBAPIError as error:
+        raise StorageFailure(
+            f"{path}: cannot be written: {error.orig}; nothing was changed: make room there, then "
+            "run the same command again"
+        ) from None
 
 
 def part_of(home: Home) -> Path:
