@@ -63,19 +63,20 @@ def init(
     """
     queue = queue_of(context, home, verbose, WARNING)
     if dry_run:
-        _survey(queue, files)
+        _survey(queue, files, set_aside)
     else:
         _add(queue, files, set_aside)
     return EXIT_DONE
 
 
-def _survey(queue: Home, files: list[Path]) -> None:
+def _survey(queue: Home, files: list[Path], set_aside: bool) -> None:
     from sqlqueue.initialise import survey
     from sqlqueue.progress import shown
     from sqlqueue.report_init import survey_lines
     from sqlqueue.tables import page_of
 
-    print_lines(survey_lines(survey(queue, files, shown), queue.root, page_of(sys.stdout)))
+    added = survey(queue, files, shown, set_aside)
+    print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
 
 
 def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:

@@ -196,16 +196,20 @@ def refuse_foreign(home: Home) -> None:
             )
 
 
-def survey(home: Home, files: Sequence[Path], progress: Progress) -> Added:
-    """What `initialise` would do; writes nothing."""
+def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: bool = False) -> Added:
+    """What `initialise` would do; writes nothing.  Raises what that would raise."""
     texts = checked(home, files)
     declarations = Declarations(home.root, lambda name: recall_looking(home, name))
     sweep = load(texts, declarations)
+    from sqlqueue.store.directories import refuse_unclaimable
     from sqlqueue.store.survey import survey as counted
+    from sqlqueue.store.survey import written
 
+    folders = sweep.output_dirs()
+    refuse_unclaimable(home, folders, written(home), set_aside=set_aside)
     with progress(sweep.count) as advance:
         phases = counted(home, _counting(sweep.tasks(), advance))
-    return Added(phases, notes=declarations.notes, directories=sweep.output_dirs())
+    return Added(phases, notes=declarations.notes, directories=folders)
 
 
 def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:

@@ -37,6 +37,7 @@ AWKWARD: Final[list[dict[str, Any]]] = [
     {"unicode": "naïve – 数据 🙂", "accent": "e\u0301"},
     {"list": [1, "a,b", None, 2.5], "nested": {"a": {"b": 1}, "c": []}},
     {"empty": "", "nothing": None, "one": "1", "nan": "nan", "true": True, "false": "False"},
+    {"l\nm": 1, "l\\nm": 2, "": 3},
     {"padded": "007", "plus": "+1", "exp": "1E5", "dotted": "1.", "quoted": '"'},
     {"phase": "mine", "task_id": 5, "seed": -1},
     {},

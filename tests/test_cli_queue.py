@@ -325,3 +325,26 @@ def test_status_beside_a_manager_imports_nothing_that_it_does_not_need(
     imported = set(re.findall(r"\|\s*([\w]+)[\w.]*$", report, re.MULTILINE))
     assert "msgspec" in imported
     assert imported & {"pydantic", "rich", "logging", "sqlalchemy", "yaml", "asyncio"} == set()
+
+
+def test_a_dry_run_refuses_what_the_real_one_refuses(here: Place) -> None:
+    """Before it is there, and when it is: nothing is made, and a person's file stays."""
+    (here.root / "theirs").mkdir()
+    (here.root / "theirs" / "final_results.csv").write_text("years of work\n")
+    (here.root / "file").touch()
+    told = {
+        "file": "is a file; an output_dir must be a folder",
+        "file/below": "is a file",
+        "theirs": "that this queue did not write",
+        ".sqlqueue": "is inside the queue's home",
+        ".sqlqueue/unsubmitted": "is inside the queue's home",
+    }
+    for folder, why in told.items():
+        sweep = here.sweep("refused.yaml", folder)
+        for again in (["--dry-run"], []):
+            refused = here.cli("init", sweep, *again)
+            assert refused.returncode == 2
+            assert f"{folder}: " in refused.stderr and why in refused.stderr
+    sweep = here.sweep("refused.yaml", "theirs")
+    here.cli.ok("init", "--dry-run", "--set-aside", sweep)
+    assert (here.root / "theirs" / "final_results.csv").read_text() == "years of work\n"

@@ -222,13 +222,20 @@ def another_program(ward: Ward) -> None:
     manager_file(pid=ward.start("sleep", "60").pid)(ward)
 
 
+def the_original_s_manager(ward: Ward) -> None:
+    """It bears the right name, and has nothing of this home open."""
+    other = ward.start("sh", "-c", "sleep 60; : sqlqueue")
+    manager_file(pid=other.pid, started_at="2200-01-01T00:00:00+00:00")(ward)
+
+
 def a_deaf_manager(ward: Ward) -> None:
     """Its socket takes connections, and nobody answers."""
     bound = ward.stack.enter_context(socket.socket(socket.AF_UNIX))
     bound.bind(str(ward.home.socket))
     bound.listen()
     ward.home.socket.chmod(0o600)
-    deaf = ward.start("sh", "-c", "sleep 60; : sqlqueue")
+    home = str(ward.home.identity_file)
+    deaf = ward.start("sh", "-c", 'exec 9<"$0"; sleep 60; : sqlqueue', home)
     manager_file(pid=deaf.pid, started_at="2200-01-01T00:00:00+00:00")(ward)
 
 
@@ -239,6 +246,7 @@ def instead(make: Callable[[Path], Any]) -> Callable[[Ward], Any]:
 MANAGER = [
     Illness("manager-dead", manager_file(), "warning"),
     Illness("manager-other-program", another_program, "warning"),
+    Illness("manager-other-program", the_original_s_manager, "warning"),
     Illness("manager-silent", a_deaf_manager),
     Illness("manager-elsewhere", manager_file(hostname="node7.invalid"), "warning"),
     Illness("manager-file-damaged", instead(Path.mkdir)),

@@ -4,6 +4,7 @@ destroyed, and what a backup does not know yet taken from the CSVs.
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -94,6 +95,18 @@ def test_what_was_acked_after_the_backup_is_taken_from_the_csvs(queue: Lost) -> 
     queue.clean()
     attempts = queue.query("SELECT count(*) FROM attempts WHERE worker_id = 'w'")
     assert attempts[0][0] > 0, "what the backup knows of attempts is kept"
+
+
+def test_a_backup_may_be_named_from_where_one_stands(
+    queue: Lost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = queue.csvs()
+    back_up(queue)
+    no_database(queue)
+    monkeypatch.chdir(queue.root)
+    queue.recover(*queue.files, backup=Path("backup.db"))
+    assert queue.csvs() == before
+    queue.clean()
 
 
 def test_an_old_copy_put_there_by_hand_is_brought_up_to_date(queue: Lost) -> None:
@@ -215,16 +228,11 @@ def a_remark(lines: list[bytes]) -> list[bytes]:
     return [*lines[:2], b"these two are odd\n", *lines[2:]]
 
 
-def windows(lines: list[bytes]) -> list[bytes]:
-    return [each.replace(b"\n", b"\r\n") for each in lines]
-
-
 EDITS = {
     other_parameter: "two/final_results.csv:2: column width is '99.0', while results one/",
     a_torn_end: "is cut short: it has no line end",
     a_row_twice: "is a second row of the task of line 2",
     a_remark: "two/final_results.csv:3: has 1 cells, expected",
-    windows: "line 1 is not the header",
 }
 
 
@@ -320,6 +328,20 @@ def test_a_link_in_place_of_a_csv_is_not_followed(queue: Lost) -> None:
     no_database(queue)
     assert any("not an ordinary file" in each for each in queue.recover(*queue.files).troubles)
     assert elsewhere.read_bytes() == before
+    queue.clean()
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["plain", "with a mark"])
+def test_rows_that_a_spreadsheet_saved_are_adopted(queue: Lost, mark: bytes) -> None:
+    """Its file is kept, and ours is there again."""
+    before, results = queue.csvs(), queue.query("SELECT count(*) FROM results")
+    saved = mark + before["two"].replace(b"\n", b"\r\n")
+    no_database(queue)
+    queue.csv("two").write_bytes(saved)
+    assert queue.recover(*queue.files).troubles == []
+    assert queue.csvs() == before
+    assert queue.query("SELECT count(*) FROM results") == results
+    assert kept(queue, saved)
     queue.clean()
 
 

@@ -47,8 +47,9 @@ DEAD = kind(
     command="rm -f -- {about}",
 )  # fmt: skip
 OTHER = kind(
-    "manager-other-program", WARNING, "manager.json names the pid of another program",
-    "the manager died, and the system gave its number away", command="rm -f -- {about}",
+    "manager-other-program", WARNING, "manager.json names a process that is not its manager",
+    "the manager died, and the system gave its number away; or the home is a copy of another",
+    command="rm -f -- {about}",
 )  # fmt: skip
 SILENT = kind(
     "manager-silent", PROBLEM, "the manager is there and does not answer",
@@ -116,7 +117,8 @@ def check(home: Home) -> tuple[list[Finding], dict[str, Any] | None]:
     said = read(home)
     if said is None:
         return [DAMAGED.at(home.manager_file, "is no file with one JSON object")], None
-    if (process := _process(said)) is not None and process.status() == "stopped":
+    process = _process(said)
+    if process is not None and process.status() == "stopped" and _is_it(home, process, said):
         return [PAUSED.at(home.path, f"pid {process.pid} is stopped", pid=process.pid)], None
     try:
         with Client(home, timeout_seconds=ASK_SECONDS) as client:
@@ -160,21 +162,28 @@ def _absent(home: Home, said: Said, process: psutil.Process | None, error: Queue
         return ELSEWHERE.at(home.path, f"pid {pid} on {host}: {error.message}", host=host)
     if process is None:
         return DEAD.at(home.manager_file, f"pid {pid} is no process of this machine")
-    if not _is_it(process, said):
+    if not _is_it(home, process, said):
         return OTHER.at(home.manager_file, f"pid {pid} is {process.name()}")
     return SILENT.at(home.path, f"pid {pid}: {error.message}", pid=pid)
 
 
-def _is_it(process: psutil.Process, said: Said) -> bool:
-    """Whether a process can be the manager: it bears the name, and began before it wrote."""
+def _is_it(home: Home, process: psutil.Process, said: Said) -> bool:
+    """Whether a process can be the manager: it bears the name, began before it wrote, and has
+    files of this home open; the original's manager is none of a copy's."""
     import psutil
 
     try:
         began = datetime.fromisoformat(str(said.get("started_at"))).timestamp()
         named = any("sqlqueue" in word for word in process.cmdline())
-        return bool(named and process.create_time() < began + REUSED_SECONDS)
+        before = process.create_time() < began + REUSED_SECONDS
+        return named and before and _is_in(home, process)
     except (psutil.Error, ValueError):
         return True
+
+
+def _is_in(home: Home, process: psutil.Process) -> bool:
+    folder = os.path.realpath(home.path)
+    return any(Path(each.path).is_relative_to(folder) for each in process.open_files())
 
 
 def _present(home: Home, said: Said, process: psutil.Process | None) -> Iterator[Finding]:

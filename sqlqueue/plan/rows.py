@@ -26,8 +26,13 @@ def flatten(result_data: Mapping[str, Any]) -> dict[str, Scalar]:
     """The metrics under their column names, in the order in which they came."""
     metrics: dict[str, Scalar] = {}
     for name, value in _leaves(result_data, ""):
-        metrics[_free_name(name or "unnamed", metrics)] = value
+        metrics[_free_name(_column(name) or "unnamed", metrics)] = value
     return metrics
+
+
+def _column(name: str) -> str:
+    """The name as it stands in a header, so that two names that look alike there are told apart."""
+    return cell(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _leaves(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]]:

@@ -1,7 +1,9 @@
 """Rows of CSVs that are left become results of a database that does not have them.
 
 Promises: a row is adopted only when the database, asked for it afterwards, writes the very
-same line; whatever is not adopted is told by file and line; the files are only read.  A row
+same line, but for the line ends and the byte order mark of a spreadsheet; whatever is not
+adopted is told by file and line; the files are only read; one that the disk does not give is
+told apart, since its rows would be missing for good.  A row
 that no task wants is kept as a completed task of its own, so that its line stays, and is
 what the cell gets when a sweep file names it again.  What a file is not, byte for byte,
 the record does not say of it: recovery keeps it aside and writes it anew.
@@ -11,6 +13,7 @@ What is not here: which database, which directories (`rebuilding.py`), mending t
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -109,7 +112,8 @@ class Adoption:
     ) -> None:
         look = csv_file.look_of(os.fstat(fd))
         with os.fdopen(os.dup(fd), "rb") as lines:
-            header = lines.readline()
+            saved = _Saved()
+            header = saved.header(lines.readline())
             columns = self._columns(name, header)
             if columns is None:
                 return
@@ -118,8 +122,9 @@ class Adoption:
             sheet = Sheet(key, name, columns)
             sheet.take(header)
             for batch in _batches(lines):
-                self._batch(sheet, batch)
+                self._batch(sheet, [(number, saved.line(data)) for number, data in batch])
                 advance(sum(len(data) for _, data in batch))
+            sheet.exact = sheet.exact and not saved.changed
         self._note(sheet, record, look)
 
     def _columns(self, name: str, header: bytes) -> tuple[str, ...] | None:
@@ -231,6 +236,26 @@ class Adoption:
 
     def _tell(self, where: str, why: str) -> None:
         self.found.troubles.append(f"{where}: {why}")
+
+
+class _Saved:
+    """Lines as they were before a spreadsheet saved them: what it adds is in no cell."""
+
+    def __init__(self) -> None:
+        self.changed = False
+
+    def header(self, data: bytes) -> bytes:
+        """The first line, without the mark that stands before it."""
+        bare = data.removeprefix(codecs.BOM_UTF8)
+        self.changed = bare != data
+        return self.line(bare)
+
+    def line(self, data: bytes) -> bytes:
+        """A line that ends as ours do; no cell of ours holds a carriage return."""
+        if not data.endswith(b"\r\n"):
+            return data
+        self.changed = True
+        return data[:-2] + b"\n"
 
 
 def _parameters(found: Row, task: TaskRow) -> dict[str, Any]:

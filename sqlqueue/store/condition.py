@@ -187,7 +187,7 @@ def reading(path: Path) -> str:
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     followed = log.exists() and not _is_barren(log)
     how = ("&readonly_shm=1" if index.exists() else "") if followed else "&immutable=1"
-    return f"{path.as_uri()}?mode=ro{how}"
+    return f"{path.absolute().as_uri()}?mode=ro{how}"
 
 
 def _is_barren(log: Path) -> bool:

@@ -7,9 +7,10 @@ link to it are one.  What is not here: rows.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,14 @@ T = TypeVar("T")
 
 
 def stored_path(home: Home, output_dir: str) -> str:
-    """The one stored form of a directory, however a sweep file spells it."""
-    return home.relative(Path(os.path.realpath(home.root / output_dir)))
+    """The one stored form of a directory, however a sweep file spells it.
+
+    Raises `DirectoryError` for one inside the home: what is in there is sqlqueue's.
+    """
+    found = Path(os.path.realpath(home.root / output_dir))
+    if found.is_relative_to(os.path.realpath(home.path)):
+        raise DirectoryError("is inside the queue's home; choose another output_dir")
+    return home.relative(found)
 
 
 class Claims:
@@ -177,6 +184,33 @@ def with_results(home: Home, output_dirs: Iterable[str], queue_id: str | None) -
     return found
 
 
+def refuse_unclaimable(
+    home: Home, output_dirs: Iterable[str], written: Container[str], *, set_aside: bool
+) -> None:
+    """Raises the `DirectoryError` that `claim` would raise; makes nothing.
+
+    `written`: those that have a CSV of this queue's, by their stored paths.
+    """
+    queue_id = home.queue_id() if home.exists() else ""
+    outcomes: dict[str, BaseException] = {}
+    for each in output_dirs:
+        try:
+            if (path := stored_path(home, each)) not in written:
+                folder = home.absolute(path)
+                _check(folder, queue_id, set_aside)
+                _check_can_be_made(folder)
+        except (DirectoryError, OSError) as error:
+            outcomes[each] = error
+    _all(outcomes)
+
+
+def _check_can_be_made(folder: Path) -> None:
+    """Raises unless the nearest folder that is there can be written by this user."""
+    there = _nearest(folder)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{there} is not writable by this user")
+
+
 def check_left(folder: Path, queue_id: str | None) -> None:
     """Raises when the directory is another queue's, or holds a CSV and is nobody's."""
     owner = marker_of(folder)
@@ -220,8 +254,16 @@ def _check_owner(folder: Path, queue_id: str) -> str | None:
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+    there = _nearest(folder)
+    if there == folder and not there.is_dir():
         raise DirectoryError("is a file; an output_dir must be a folder")
+    if not there.is_dir():
+        raise DirectoryError(f"cannot be made: {there} is a file")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
 
 def _move_aside(disk: Disk, folder: Path) -> Path | None:

@@ -143,7 +143,7 @@ def open_memory() -> Engine:
 
 
 def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = True) -> Engine:
-    plain = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    plain = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
         address = plain if trace else condition.reading(path)

@@ -101,7 +101,7 @@ def _fails(path: Path, mode: str) -> str | None:
         writer.execute("PRAGMA synchronous = FULL")
         writer.execute("CREATE TABLE tried (number INTEGER)")
         writer.execute("INSERT INTO tried VALUES (1)")
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
             found = reader.execute("SELECT number FROM tried").fetchone()
     if got.upper() != mode:
         return f"the journal mode is {got}, not {mode}"

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlqueue.home import Home
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import PhaseCounts
-from sqlqueue.store import engine
+from sqlqueue.store import engine, records
 from sqlqueue.store.schema import phases, results, tasks
 
 BATCH: Final = 1000
@@ -39,6 +39,19 @@ def survey(home: Home, cells: Iterable[Task]) -> dict[str, PhaseCounts]:
         with reader.connect() as connection:
             _seen.create(connection)
             return _survey(connection, cells)
+    finally:
+        reader.dispose()
+
+
+def written(home: Home) -> set[str]:
+    """The stored paths of the directories in which a CSV of this queue is, or was."""
+    if not home.database.exists():
+        return set()
+    reader = engine.open_reader(home)
+    try:
+        with reader.connect() as connection:
+            known = records.load(connection).values()
+            return {path for path, record in known if record.columns is not None}
     finally:
         reader.dispose()
 
