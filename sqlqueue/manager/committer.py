@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +57,16 @@ log = logging.getLogger("sqlqueue.manager")
 
 @dataclass(slots=True)
 class Job:
-    """A request, who asks, and whatever the asker needs to find its answer again."""
+    """A request, who asks, and whatever the asker needs to find its answer again.
+
+    `asker`, `units`: who waits its turn with it, and what it may cost (`turns.py`).
+    """
 
     request: Request
     role: Role
     answer: Any = None
+    asker: Hashable = None
+    units: int = 1
 
 
 class Committer:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from sqlqueue import protocol
-from sqlqueue.errors import NotAuthorised, QueueError
+from sqlqueue.errors import ManagerStopping, NotAuthorised, QueueError
 from sqlqueue.keys import Keys
 from sqlqueue.manager.connection import Connection
 from sqlqueue.manager.limits import Limits
@@ -89,7 +89,7 @@ class Desk:
     def is_next(self, question: Question) -> None:
         """The figures show what was asked before them, so they come when it is done."""
         if isinstance(question.request, protocol.StatusRequest):
-            self._figures.ask(question)
+            self._show(question)
 
     def _route(self, question: Question) -> None:
         request, connection = question.request, question.connection
@@ -105,7 +105,13 @@ class Desk:
         elif not isinstance(request, protocol.StatusRequest):
             self._begin(question)
         elif connection.is_first(question):
+            self._show(question)
+
+    def _show(self, question: Question) -> None:
+        if self._patient:
             self._figures.ask(question)
+        else:
+            question.refuse(ManagerStopping())
 
     def _greet(self, question: Question, hello: protocol.Hello) -> None:
         connection = question.connection
@@ -132,14 +138,15 @@ class Desk:
         self._put(question)
 
     def _put(self, question: Question) -> None:
-        request, role = question.request, question.connection.role
+        connection, request = question.connection, question.request
+        role = connection.role
         assert request is not None
         assert role is not None
         if (error := self._writer.fatal) is not None:
             raise error
         question.news = self._news
         self._in_flight += 1
-        self._writer.put(Job(request=request, role=role, answer=question))
+        self._writer.put(Job(request, role, question, connection, question.units))
 
     def answered(self, pairs: list[tuple[Job, protocol.Reply]]) -> None:
         """Called by the writer's thread, once for each batch that it committed."""
