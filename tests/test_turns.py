@@ -167,6 +167,28 @@ def test_what_waits_when_it_stops_is_answered_for_a_while_and_then_refused(
             assert isinstance(reply, NoTask), reply
 
 
+@pytest.mark.parametrize("request_", [protocol.Audit(), protocol.Repair()], ids=["audit", "repair"])
+def test_what_looks_at_every_directory_stops_at_the_next(
+    tmp_path: Path, request_: protocol.Request
+) -> None:
+    core = Core.begin(Room(tmp_path / "queue"))
+    core.add(*(task(number, folder=f"d{number}") for number in range(5)))
+    looks = iter([False, False, True])
+    core.desk.committer.stopping = lambda: next(looks)
+    core.refused(request_, "stopping")
+    assert list(looks) == []
+    core.desk.committer.stopping = lambda: False
+    core.ok(request_)
+    core.end()
+
+
+def test_a_writer_that_is_told_to_stop_says_so_to_whatever_takes_long(home: Home) -> None:
+    held = Held(home)
+    assert not held.writer._committer.stopping()
+    held.stop(0.0)
+    assert held.writer._committer.stopping()
+
+
 # --- what one message may do ----------------------------------------------------------------------
 
 MANY = 2 * keeping_touch.MOST_AT_ONCE + 200

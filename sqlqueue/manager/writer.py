@@ -69,6 +69,7 @@ class Writer:
         self._answered = answered
         lanes = Lanes(limit_seconds)
         self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
+        self._committer.stopping = lambda: self._stop_at is not None
         self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
         self._waiting: Turns[Any] = Turns()

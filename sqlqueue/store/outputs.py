@@ -244,15 +244,15 @@ class Outputs:
     def _looking(self, file: Path) -> Callable[[], str]:
         return partial(csv_file.look_at, self.disk, file)
 
-    def repair_all(self, transaction: Transaction) -> list[str]:
+    def repair_all(self, transaction: Transaction, go_on: Callable[[], None]) -> list[str]:
         """Compares every CSV, read as a whole, with the database; says what was done."""
         with transaction() as connection:
             known = records.load(connection)
-        return [
-            line
-            for key, (path, _) in known.items()
-            for line in self._repair(transaction, key, path)
-        ]
+        lines = []
+        for key, (path, _) in known.items():
+            go_on()
+            lines += self._repair(transaction, key, path)
+        return lines
 
     def _repair(self, transaction: Transaction, key: int, path: str) -> list[str]:
         file = self._file(path)
