@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from core import Core, task
-from crash_scenarios import Room
+from crash_scenarios import Room, opened, prepare
 from serving import Running, heartbeat, receive, send
 
 from sqlqueue import keys, protocol
@@ -187,6 +187,32 @@ def test_a_writer_that_is_told_to_stop_says_so_to_whatever_takes_long(home: Home
     assert not held.writer._committer.stopping()
     held.stop(0.0)
     assert held.writer._committer.stopping()
+
+
+def test_what_takes_long_is_told_at_every_moment(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is that the writer waits for."""
+    with opened(home) as desk:
+        desk.say(prepare("a", "b"))
+    held = Held(home)
+    held.put("first")
+    assert held.first.wait(SECONDS)
+    assert troubles(held) == {None}
+    held.now += 5.5
+    for _ in range(3):
+        held.writer.tick()
+    assert [each.levelname for each in caplog.records if "busy" in each.message] == ["WARNING"]
+    (told,) = troubles(held)
+    assert told is not None
+    assert "busy with one thing for 6 s" in told
+    held.go.set()
+    wait_until(lambda: troubles(held) == {None})
+    held.stop(0.0)
+
+
+def troubles(held: Held) -> set[str | None]:
+    return {each["trouble"] for each in held.writer.status()["directories"]}
 
 
 # --- what one message may do ----------------------------------------------------------------------

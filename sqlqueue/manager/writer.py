@@ -77,6 +77,8 @@ class Writer:
         self._opened: Future[None] = Future()
         self._alone = on_network(home.path)
         self._stop_at: float | None = None
+        self._busy_since: float | None = None
+        self._told: float | None = None
         self._fatal: QueueError | None = None
         self._generation = 0
         self._all_done = False
@@ -95,6 +97,15 @@ class Writer:
     def tick(self) -> None:
         """Time has passed: leases are judged after whatever waits was heard."""
         self._waiting.put(_TICK, _TICK)
+        since, seconds = self._busy_since, self.busy_seconds()
+        if seconds > live.LONG_SECONDS and since != self._told:
+            self._told = since
+            log.warning("%s; `sqlqueue status` says where", live.BUSY.format(seconds))
+
+    def busy_seconds(self) -> float:
+        """How long the thread has been at what it does; 0 while nothing waits."""
+        since = self._busy_since
+        return 0.0 if since is None else self._clock() - since
 
     def stop(self) -> None:
         """Answers what was left before, or refuses it; returns when the thread has ended."""
@@ -125,7 +136,8 @@ class Writer:
             figures = summary.with_folders(self.home, self._asked())
         else:
             figures = summary.figures(self.home, own_writer=True)
-        return live.with_live(figures, self._committer.book, self._clock(), self.home)
+        busy_seconds, book = self.busy_seconds(), self._committer.book
+        return live.with_live(figures, book, self._clock(), self.home, busy_seconds)
 
     def _asked(self) -> dict[str, Any]:
         look: Look = Future()
@@ -159,16 +171,21 @@ class Writer:
 
     def _serve(self) -> None:
         while (batch := self._waiting.take()) and not self._is_late():
-            self._process([each for each in batch if isinstance(each, Job)])
-            for look in batch:
-                if isinstance(look, Future):
-                    self._show(look)
-            if _TICK in batch and self._stop_at is None:
-                self._tick()
-            if self._committer.damage is not None:
-                raise self._committer.damage
+            self._busy_since = self._clock()
+            self._do(batch)
+            self._busy_since = None
         self._refuse(batch)
         self._refuse_rest()
+
+    def _do(self, batch: list[Any]) -> None:
+        self._process([each for each in batch if isinstance(each, Job)])
+        for look in batch:
+            if isinstance(look, Future):
+                self._show(look)
+        if _TICK in batch and self._stop_at is None:
+            self._tick()
+        if self._committer.damage is not None:
+            raise self._committer.damage
 
     def _is_late(self) -> bool:
         return self._stop_at is not None and self._clock() >= self._stop_at

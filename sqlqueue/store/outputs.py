@@ -285,8 +285,9 @@ class Outputs:
         return isinstance(look, Hung)
 
     def trouble(self) -> dict[int, str]:
-        """Why each suspended directory is not used; may be read from any thread."""
-        return {key: each.reason for key, each in list(self.suspended.items())}
+        """Why nothing can be written to a directory just now; may be read from any thread."""
+        slow = {k: f"no answer from the disk for {s:.0f} s" for k, s in self.lanes.slow().items()}
+        return slow | {key: each.reason for key, each in list(self.suspended.items())}
 
     def _suspend(self, key: int, file: Path, error: BaseException) -> None:
         before = self.suspended.get(key)
