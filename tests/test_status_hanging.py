@@ -120,8 +120,8 @@ def test_figures_that_cannot_be_read_are_given_up_and_never_piled_up(
             assert "does the disk of the home not answer?" in answer["message"]
         assert len(readings) == 1
         go.set()
-        running.writer.figures = dict
-        assert ask(client, {"type": "status"}) == {"type": "status", "status": {}}
+        assert ask(client, {"type": "status"}) == {"type": "status", "status": {"went": True}}
+        assert len(readings) == 2
 
 
 def test_a_manager_that_is_silent_is_not_said_to_be_gone(
