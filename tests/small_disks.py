@@ -47,6 +47,7 @@ def ext4(path: Path, image: Path) -> Iterator[Path]:
     """A small disk in a file: it fails when there is no room for the file any more, and stands
     still when it is told to (`freeze`)."""
     need_root("mount a file as a disk")
+    # With a journal: without one a sync succeeds there also when the bytes found no room.
     need(Path("/dev/loop-control").exists(), "loop devices")
     path.mkdir(parents=True, exist_ok=True)
     with image.open("wb") as file:
