@@ -29,6 +29,8 @@ Notice = Callable[[str], None]
 
 LOOK_SECONDS: Final = 10.0
 """How long a command that only looks waits for the manager's answer."""
+STATUS_SECONDS: Final = 30.0
+"""The same for the figures: of a million tasks they take a while."""
 CHANGE_SECONDS: Final = 600.0
 """How long a change may take: a batch may deliver many rows."""
 PATIENCE_SECONDS: Final = 30.0
@@ -55,12 +57,18 @@ def figures(home: Home) -> dict[str, Any]:
 
 
 def _figures_asked(home: Home) -> dict[str, Any] | None:
-    if home.manager() is None:
+    """None when there is no manager; raises `ManagerUnreachable` when there is one and it is
+    silent: what the database says by itself would then be said in its place, or hang as it does.
+    """
+    if not manager_answers(home):
         return None
-    with Client(home, timeout_seconds=LOOK_SECONDS) as client:
+    began = time.monotonic()
+    with Client(home, timeout_seconds=STATUS_SECONDS) as client:
         try:
             return client.status()
         except ManagerUnreachable:
+            if time.monotonic() - began >= STATUS_SECONDS:
+                raise
             return None
 
 

@@ -25,6 +25,7 @@ LEASE_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 15.0
 MAX_WAIT_SECONDS: Final = 60.0
 MAX_COUNT: Final = 1000
+MAX_HELD: Final = 100_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -67,7 +68,7 @@ class Announce(Message, frozen=True, tag="announce"):
     host: Annotated[str, Meta(max_length=300)] = ""
     device: Annotated[str, Meta(max_length=300)] = ""
     pid: Number = 0
-    holds: list[Held] = []
+    holds: Annotated[list[Held], Meta(max_length=MAX_HELD)] = []
 
 
 class RequestTask(Message, frozen=True, tag="request_task"):
@@ -134,7 +135,7 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """Renews the lease of each attempt named; plain task ids will do."""
 
     worker_id: Name
-    tasks: list[Name | Held] = []
+    tasks: Annotated[list[Name | Held], Meta(max_length=MAX_HELD)] = []
 
 
 class StatusRequest(Message, frozen=True, tag="status"):

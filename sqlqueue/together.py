@@ -15,7 +15,15 @@ from typing import Any, Final
 
 from sqlqueue import live
 from sqlqueue.contact import figures, manager_answers
-from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, Interrupted, QueueError
+from sqlqueue.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    DatabaseDamaged,
+    Interrupted,
+    ManagerUnreachable,
+    QueueError,
+    StorageFailure,
+)
 from sqlqueue.figures import plural, thousands
 from sqlqueue.home import Home
 from sqlqueue.interrupts import handling
@@ -109,10 +117,16 @@ class Crew:
         self._pause_seconds = max(LOOK_SECONDS, took * LOOK_SHARE)
 
     def _figures(self) -> dict[str, Any] | None:
-        """None while a manager of ours is on its way."""
+        """None while a manager of ours is on its way, or silent."""
         if self._manager.started and not manager_answers(self._home):
             return None
-        return figures(self._home)
+        try:
+            return figures(self._home)
+        except (ManagerUnreachable, StorageFailure) as error:
+            if isinstance(error, DatabaseDamaged):
+                raise
+            self._display.say(error.message)
+            return None
 
     def _tend(self) -> None:
         """Passes warnings on; a manager that was there and has left is replaced by ours."""

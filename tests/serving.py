@@ -33,6 +33,7 @@ QUICK = replace(
     patience_seconds=0.005,
     tick_seconds=0.02,
     goodbye_seconds=SECONDS,
+    parting_seconds=SECONDS,
     linger_seconds=2.0,
     tls_close_seconds=0.05,
 )

@@ -42,6 +42,38 @@ def tmpfs(path: Path, size: str, inodes: int = 0) -> Iterator[Path]:
         unmount(path)
 
 
+@contextmanager
+def ext4(path: Path, image: Path) -> Iterator[Path]:
+    """A small disk in a file: it fails when there is no room for the file any more, and stands
+    still when it is told to (`freeze`)."""
+    need_root("mount a file as a disk")
+    # With a journal: without one a sync succeeds there also when the bytes found no room.
+    need(Path("/dev/loop-control").exists(), "loop devices")
+    path.mkdir(parents=True, exist_ok=True)
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    command("mkfs.ext4", "-q", "-b", "4096", "-E", "lazy_itable_init=0", image)
+    mount_image(image, path)
+    try:
+        yield path
+    finally:
+        unmount(path)
+
+
+def mount_image(image: Path, path: Path) -> None:
+    command("mount", "-o", "loop,errors=continue", image, path)
+
+
+def freeze(path: Path) -> None:
+    """Whoever writes there waits in the kernel, and no signal ends that, until `thaw`."""
+    command("fsfreeze", "--freeze", path)
+
+
+def thaw(path: Path) -> None:
+    """Harmless when it is not frozen."""
+    subprocess.run(["fsfreeze", "--unfreeze", path], capture_output=True, check=False)
+
+
 def unmount(path: Path) -> None:
     """Also while it is in use; nothing when it is not mounted."""
     subprocess.run(["umount", "-l", path], capture_output=True, check=False)

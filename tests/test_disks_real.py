@@ -1,4 +1,5 @@
-"""Real disks that fill up, become read-only or go away, under a real manager and worker.
+"""Real disks that fill up, fail, stand still, become read-only or go away, under a real manager
+and worker.
 
 The pattern: a queue for two directories; one disk breaks; the tasks run.  What needs that disk
 gets no ack and is kept by the worker, the rest goes on; when the disk is well again everything
@@ -11,8 +12,9 @@ import csv
 import json
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,13 @@ from child_bench import MARK, marked
 from small_disks import (
     command,
     empty,
+    ext4,
     fill,
     fill_inodes,
+    freeze,
+    mount_image,
     remount,
+    thaw,
     tmpfs,
     unmount,
 )
@@ -106,6 +112,12 @@ class Site:
     def kept(self) -> list[Path]:
         """Results of `ill` that are kept as files, wherever that is."""
         return sorted(self.root.glob("**/ill_*.json")) + sorted(self.home.glob("**/ill_*.json"))
+
+    def trouble(self, name: str) -> str | None:
+        """What `status` says of the directory."""
+        found = {each["output_dir"]: each for each in self.queue.status()["directories"]}
+        told = found[f"{name}/results"]["trouble"]
+        return None if told is None else str(told)
 
     def arrives(self, name: str) -> None:
         wait_until(lambda: self.rows(name) == len(SEEDS), SECONDS, f"{name}\n{self.said}")
@@ -246,6 +258,73 @@ def test_an_output_directory_that_is_unmounted(site: Site) -> None:
     works(site, lambda: moved(disk, store), back, well=True)
     assert "is a disk not mounted?" in site.queue.manager.said
     assert not list(disk.glob("*.set-aside-*"))
+
+
+@pytest.mark.crash
+def test_an_output_directory_whose_disk_fails_at_the_sync(site: Site) -> None:
+    """What was written is in the cache alone, and the filesystem gives itself up."""
+    store = site.disks.enter_context(tmpfs(site.root / "store", "4m"))
+    disk = site.disks.enter_context(ext4(site.root / "ill", store / "image"))
+    site.begin()
+
+    def mended() -> None:
+        empty(store)
+        command("umount", disk)
+        mount_image(store / "image", disk)
+
+    works(site, lambda: fill(store), mended, well=True)
+
+
+@contextmanager
+def standing_still(disk: Path) -> Iterator[None]:
+    """For as long as the block runs, and no longer than a minute, or a failure would hang."""
+    timer = threading.Timer(60.0, thaw, [disk])
+    timer.start()
+    freeze(disk)
+    try:
+        yield
+    finally:
+        thaw(disk)
+        timer.cancel()
+
+
+@pytest.mark.crash
+def test_an_output_directory_whose_disk_stands_still(site: Site) -> None:
+    """What waits is told from the beginning; then the others go on, and the result is kept."""
+    store = site.disks.enter_context(tmpfs(site.root / "store", "20m"))
+    disk = site.disks.enter_context(ext4(site.root / "ill", store / "image"))
+    site.begin()
+    with standing_still(disk):
+        site.queue.go()
+        wait_until(lambda: "no answer from the disk" in str(site.trouble("ill")), SECONDS)
+        site.arrives("well")
+        site.says("Saved locally")
+        assert "no answer from the disk" in str(site.trouble("ill"))
+        assert site.trouble("well") is None
+        assert site.acked("ill") == site.before, site.said
+    site.arrives("ill")
+    assert site.worker.wait(SECONDS) == 0, site.said
+    # What was given up on was written after all; the manager takes in what it has already.
+    wait_until(lambda: site.kept() == [], SECONDS, site.said)
+    assert {outcome for *_, outcome in site.queue.attempts()} == {"COMPLETED"}
+
+
+@pytest.mark.crash
+def test_a_home_whose_disk_stands_still(site: Site) -> None:
+    """Nothing is acked, and `status` says why, in finite time and without touching the disk."""
+    store = site.disks.enter_context(tmpfs(site.root / "store", "20m"))
+    disk = site.disks.enter_context(ext4(site.home, store / "image"))
+    site.begin()
+    with standing_still(disk):
+        site.queue.go()
+        said = site.queue.cli("status", seconds=55.0)
+        assert said.returncode != 0
+        assert "does the disk of the home not answer?" in said.stderr
+        assert site.said.count("Result saved") == 2 * site.before
+    site.arrives("ill")
+    site.arrives("well")
+    assert site.worker.wait(SECONDS) == 0, site.said
+    assert {outcome for *_, outcome in site.queue.attempts()} == {"COMPLETED"}
 
 
 def moved(source: Path, target: Path) -> None:

@@ -53,7 +53,7 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "its attempts": (lambda c: reading.attempts_of(c, "0" * 32), "(signature=?)"),
     "its results": (lambda c: reading.results_of(c, "0" * 32), "(signature=?)"),
     "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
-    "what a worker runs": (lambda c: reading.running_of_worker(c, "w"), "(worker_id=?)"),
+    "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
     "what runs": (reading.running, "ix_attempts_running_worker"),
 }

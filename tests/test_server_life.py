@@ -319,7 +319,7 @@ def test_until_done_ends_when_all_is_done_and_everybody_knows(home: Home) -> Non
 
 
 def test_until_done_does_not_wait_for_ever_for_idle_clients(home: Home) -> None:
-    limits = replace(QUICK, goodbye_seconds=0.1)
+    limits = replace(QUICK, parting_seconds=0.1)
     with Running(home, until_done=True, limits=limits) as running, running.unix() as idle:
         assert ask(idle, heartbeat()) == ACK
         running.writer.done = True

@@ -1,4 +1,6 @@
-"""`status` beside an output directory that does not answer: a real one, whose server is stopped."""
+"""`status` beside what does not answer: an output directory whose server is stopped, the disk of
+the home, a manager that is stopped itself.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,15 @@ from pathlib import Path
 import pytest
 from crash_scenarios import LINKS, Room, cells, opened, prepare, submit
 from needs import need
+from serving import SECONDS, Running, ask
 
+from sqlqueue import contact
+from sqlqueue.errors import ManagerUnreachable
+from sqlqueue.home import Home
+from sqlqueue.manager import desk
 from sqlqueue.protocol import Ack
 from sqlqueue.store import summary
-from support import wait_until
+from support import ManagerProcess, wait_until
 
 LIMIT_SECONDS = 0.3
 
@@ -58,11 +65,11 @@ def room(served: Served) -> Room:
     """A file of a person's was moved aside in the folder that is served."""
     room = Room(served.folder.parent)
     room.home.create()
-    with opened(room.home) as desk:
-        desk.say(prepare("a", "b"))
-        desk.say(cells(LINKS))
+    with opened(room.home) as core:
+        core.say(prepare("a", "b"))
+        core.say(cells(LINKS))
         room.csv("b").write_text("mine\n")
-        assert submit(desk, 0) == [Ack]
+        assert submit(core, 0) == [Ack]
     return room
 
 
@@ -93,3 +100,43 @@ def test_the_figures_wait_for_no_folder(
 
 def _looked_at(served: Served) -> list[Path]:
     return [served.folder, served.folder / summary.FOLDER]
+
+
+def test_figures_that_cannot_be_read_are_given_up_and_never_piled_up(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "READING_SECONDS", LIMIT_SECONDS)
+    go, readings = threading.Event(), []
+
+    def figures() -> dict[str, object]:
+        readings.append(None)
+        return {"went": go.wait(SECONDS)}
+
+    with Running(home) as running, running.unix() as client:
+        running.writer.figures = figures
+        for _ in range(3):
+            answer = ask(client, {"type": "status"})
+            assert (answer["code"], answer["retryable"]) == ("storage_failure", True)
+            assert "does the disk of the home not answer?" in answer["message"]
+        assert len(readings) == 1
+        go.set()
+        assert ask(client, {"type": "status"}) == {"type": "status", "status": {"went": True}}
+        assert len(readings) == 2
+
+
+def test_a_manager_that_is_silent_is_not_said_to_be_gone(
+    manager: ManagerProcess, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contact, "STATUS_SECONDS", 2.0)
+    assert contact.figures(home)["manager"]["running"]
+    assert manager.process is not None
+    manager.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(ManagerUnreachable, match="took the request and did not answer"):
+            contact.figures(home)
+    finally:
+        manager.process.send_signal(signal.SIGCONT)
+    monkeypatch.setattr(contact, "STATUS_SECONDS", SECONDS)
+    assert contact.figures(home)["manager"]["running"]
+    manager.kill()
+    assert not contact.figures(home)["manager"]["running"]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from crash_proof import Workshop, agrees, workshop
@@ -16,7 +17,9 @@ from faults import FaultyDisk, Plan
 
 from sqlqueue import protocol
 from sqlqueue.protocol import Ack, Error, RepairedReply, Reply
+from sqlqueue.store import lanes as lanes_
 from sqlqueue.store.lanes import Hung, Lanes
+from sqlqueue.store.outputs import Outputs
 from support import wait_until
 
 LIMIT_SECONDS = 0.3
@@ -213,6 +216,33 @@ def test_a_lane_that_comes_back_serves_again() -> None:
         lanes.one("other", lambda: None, extra_seconds=30)
     assert threading.active_count() <= before + 1
     lanes.close()
+
+
+def test_what_hangs_is_told_before_it_is_given_up(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes_, "SLOW_SECONDS", 0.0)
+    plan = Hanging(lambda _, folder: folder == "b")
+    with opened(room.home, FaultyDisk(plan)) as desk:
+        desk.committer._lanes.limit_seconds = 30.0
+        plan.begun = True
+        outputs = desk.committer.outputs
+        looked: list[dict[int, str]] = []
+        asking = threading.Thread(target=lambda: looked.append(seen(outputs)))
+        asking.start()
+        assert kinds(desk.say(result(2), result(3))) == [Ack, Ack]
+        asking.join()
+        assert [list(each.values()) for each in looked] == [["no answer from the disk for 0 s"]]
+        assert outputs.trouble() == {}
+
+
+def seen(outputs: Outputs) -> dict[int, str]:
+    """What is told while it hangs; then it goes on."""
+    try:
+        return wait_until(outputs.trouble)
+    finally:
+        plan = cast(Hanging, cast(FaultyDisk, outputs.disk).plan)
+        plan.released.set()
 
 
 def test_an_error_names_folder_and_reason(room: Room) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Running
+from serving import SECONDS, Running
 
 from sqlqueue import unsubmitted
 from sqlqueue.disk import Disk
@@ -40,6 +40,7 @@ from sqlqueue.protocol import (
     error_reply,
 )
 from sqlqueue.worker import code, deaths, devices, names, outcome, sources
+from sqlqueue.worker import delivery as delivering
 from sqlqueue.worker import place as places
 from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.client import Client
@@ -47,6 +48,7 @@ from sqlqueue.worker.delivery import Delivery, within
 from sqlqueue.worker.outcome import Ending, Order
 from sqlqueue.worker.place import Place
 from sqlqueue.worker.supervisor import WorkOptions, work
+from support import wait_until
 
 SIGNATURE = "0123456789abcdef0123456789abcdef"
 
@@ -357,6 +359,38 @@ def test_a_folder_that_hangs_is_given_up() -> None:
     assert within(0.05, hang) is None
     release.set()
     assert within(10.0, lambda: Path("soon")) == Path("soon")
+
+
+class Standing(Disk):
+    """A disk that stands still when a file is to be removed."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def unlink(self, path: Path) -> None:
+        if path.name.startswith("exp_"):
+            self.release.wait()
+        super().unlink(path)
+
+
+def test_a_file_that_cannot_be_removed_for_now_holds_up_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, report = finished(place)
+    disk = Standing()
+    delivery = Delivery(place, disk)
+    delivery.settle(report, UNREACHABLE, order)
+    monkeypatch.setattr(delivering, "SAVE_SECONDS", 0.05)
+    kept = place.root / "out" / "unsubmitted" / "exp_0_42-1.json"
+    timer = threading.Timer(SECONDS, disk.release.set)  # else a failure would hang
+    timer.start()
+    with Running(place.home), Client(place.home) as client:
+        assert delivery.flush(client)
+    assert kept.exists()
+    assert not disk.release.is_set()
+    timer.cancel()
+    disk.release.set()
+    wait_until(lambda: not kept.exists())
 
 
 def test_refused_for_good_is_kept_and_said(place: Place, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import (
     DatabaseDamaged,
     DirectoryUnavailable,
+    ManagerStopping,
     NotAuthorised,
     QueueError,
     StorageFailure,
@@ -57,11 +58,16 @@ log = logging.getLogger("sqlqueue.manager")
 
 @dataclass(slots=True)
 class Job:
-    """A request, who asks, and whatever the asker needs to find its answer again."""
+    """A request, who asks, and whatever the asker needs to find its answer again.
+
+    `asker`, `units`: who waits its turn with it, and what it may cost (`turns.py`).
+    """
 
     request: Request
     role: Role
     answer: Any = None
+    asker: Hashable = None
+    units: int = 1
 
 
 class Committer:
@@ -87,6 +93,8 @@ class Committer:
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
         self.book = Notebook(self.outputs, self.claims)
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether what looks at every directory is to be left half done."""
 
     # --- opening and closing ----------------------------------------------------------
 
@@ -221,18 +229,22 @@ class Committer:
                 name = type(job.request).__name__
                 raise NotAuthorised(f"only the queue's owner may say {name}")
             return self._audit() if isinstance(job.request, protocol.Audit) else self._repair()
-        except (NotAuthorised, DirectoryUnavailable, StorageFailure) as error:
+        except (NotAuthorised, DirectoryUnavailable, StorageFailure, ManagerStopping) as error:
             return protocol.error_reply(error)
 
     def _repair(self) -> Reply:
-        actions = mending.repair(self.outputs, self.claims, self.transaction)
+        actions = mending.repair(self.outputs, self.claims, self.transaction, self._go_on)
         return protocol.RepairedReply(actions=actions)
 
     def _audit(self) -> Reply:
         """Proves that database and CSVs agree, while nothing is being written."""
         with self.transaction() as connection:
-            proof = proving.Proof(connection, self.home, self._disk, self._lanes)
+            proof = proving.Proof(connection, self.home, self._disk, self._lanes, self._go_on)
             return proving.answer(proof)
+
+    def _go_on(self) -> None:
+        if self.stopping():
+            raise ManagerStopping
 
 
 def _refusal(error: Exception) -> Reply:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -21,7 +20,7 @@ from sqlqueue.errors import MessageTooLarge, NotAuthorised, ProtocolError, Queue
 from sqlqueue.keys import Role
 from sqlqueue.manager.framing import Framer
 from sqlqueue.manager.limits import Limits
-from sqlqueue.manager.question import STRANGER, Question
+from sqlqueue.manager.question import STRANGER, Line, Question
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +54,7 @@ class Connection(asyncio.Protocol):
         self._desk = desk
         self._limits = limits
         self._framer = Framer(limits.hello_bytes if role is None else limits.message_bytes)
-        self._questions: deque[Question] = deque()
-        self._open_bytes = 0
+        self._questions = Line(limits)
         self._unheard_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -95,7 +93,7 @@ class Connection(asyncio.Protocol):
 
     def is_first(self, question: Question) -> bool:
         """Whether all earlier questions are answered and written."""
-        return bool(self._questions) and self._questions[0] is question
+        return self._questions.first is question
 
     def pump(self) -> None:
         """Takes requests and writes answers until neither gets any further."""
@@ -116,7 +114,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return 0
         unread: int = self._transport.get_write_buffer_size()
-        return len(self._framer) + self._open_bytes + unread
+        return len(self._framer) + self._questions.size_bytes + unread
 
     def hung_up(self) -> bool:
         """Whether nobody is there to hear an answer.
@@ -178,9 +176,7 @@ class Connection(asyncio.Protocol):
     # --- taking requests ----------------------------------------------------------------
 
     def _may_take(self) -> bool:
-        few = len(self._questions) < self._limits.open_questions
-        small = self._open_bytes < self._limits.open_bytes
-        return few and small and not (self._deaf or self._clogged)
+        return self._questions.has_room() and not (self._deaf or self._clogged)
 
     def _take(self) -> bool:
         """Whether there was a request."""
@@ -201,12 +197,13 @@ class Connection(asyncio.Protocol):
     def _open(self, text: bytes) -> None:
         question = self._enqueue(len(text))
         try:
-            question.request = protocol.decode_request(text)
+            request = protocol.decode_request(text)
         except ProtocolError as error:
             question.refuse(self._told(error))
             if self.role is None:
                 self.stop_taking(linger=True)
         else:
+            self._questions.understood(question, request)
             self._desk.ask(question)
 
     def _open_refused(self, error: QueueError) -> None:
@@ -218,24 +215,19 @@ class Connection(asyncio.Protocol):
 
     def _enqueue(self, size_bytes: int) -> Question:
         question = Question(self, size_bytes)
-        self._questions.append(question)
-        self._open_bytes += size_bytes
+        self._questions.add(question)
         return question
 
     # --- writing answers ----------------------------------------------------------------
 
     def _write_due(self) -> bool:
         """Whether an answer left."""
-        pieces = []
-        while self._questions and self._questions[0].answer_bytes is not None:
-            question = self._questions.popleft()
-            self._open_bytes -= question.size_bytes
-            pieces.append(cast(bytes, question.answer_bytes))
-        if pieces and self._questions:
-            self._desk.is_next(self._questions[0])
-        if pieces and self.is_open:
-            self._write(b"".join(pieces))
-        return bool(pieces)
+        answers = self._questions.due()
+        if answers and (following := self._questions.first):
+            self._desk.is_next(following)
+        if answers and self.is_open:
+            self._write(b"".join(answers))
+        return bool(answers)
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None

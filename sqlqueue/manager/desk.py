@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from sqlqueue import protocol
-from sqlqueue.errors import NotAuthorised, QueueError
+from sqlqueue.errors import ManagerStopping, NotAuthorised, QueueError, StorageFailure
 from sqlqueue.keys import Keys
 from sqlqueue.manager.connection import Connection
 from sqlqueue.manager.limits import Limits
@@ -25,6 +25,9 @@ from sqlqueue.manager.waiting import WaitingRoom, may_wait
 from sqlqueue.manager.writer import Job, Writer
 
 log = logging.getLogger(__name__)
+
+READING_SECONDS: Final = 20.0
+"""How long reading the figures may take: less than whoever asks waits."""
 
 _NO_NEWS: Final = (protocol.RequestTask, protocol.Heartbeat, protocol.StatusRequest)
 """Requests after which no task can have become available."""
@@ -89,7 +92,7 @@ class Desk:
     def is_next(self, question: Question) -> None:
         """The figures show what was asked before them, so they come when it is done."""
         if isinstance(question.request, protocol.StatusRequest):
-            self._figures.ask(question)
+            self._show(question)
 
     def _route(self, question: Question) -> None:
         request, connection = question.request, question.connection
@@ -105,7 +108,13 @@ class Desk:
         elif not isinstance(request, protocol.StatusRequest):
             self._begin(question)
         elif connection.is_first(question):
+            self._show(question)
+
+    def _show(self, question: Question) -> None:
+        if self._patient:
             self._figures.ask(question)
+        else:
+            question.refuse(ManagerStopping())
 
     def _greet(self, question: Question, hello: protocol.Hello) -> None:
         connection = question.connection
@@ -132,14 +141,15 @@ class Desk:
         self._put(question)
 
     def _put(self, question: Question) -> None:
-        request, role = question.request, question.connection.role
+        connection, request = question.connection, question.request
+        role = connection.role
         assert request is not None
         assert role is not None
         if (error := self._writer.fatal) is not None:
             raise error
         question.news = self._news
         self._in_flight += 1
-        self._writer.put(Job(request=request, role=role, answer=question))
+        self._writer.put(Job(request, role, question, connection, question.units))
 
     def answered(self, pairs: list[tuple[Job, protocol.Reply]]) -> None:
         """Called by the writer's thread, once for each batch that it committed."""
@@ -209,7 +219,8 @@ class Desk:
 class Figures:
     """Answers `status`, beside the writer: one reading at a time, shared by who waits for it.
 
-    A reading never began before the request that it answers, so it shows what was acked.
+    A reading never began before the request that it answers, so it shows what was acked.  One
+    that hangs on a disk is given up on, and said to.
     """
 
     def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
@@ -217,6 +228,7 @@ class Figures:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="figures")
         self._waiting: list[Question] = []
         self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Future[dict[str, Any]] | None = None
 
     def ask(self, question: Question) -> None:
         self._waiting.append(question)
@@ -236,15 +248,28 @@ class Figures:
         self._task = None
 
     async def _reply(self) -> protocol.Reply:
-        loop = asyncio.get_running_loop()
         try:
-            figures = await loop.run_in_executor(self._executor, self._read)
-        except QueueError as error:
-            return protocol.error_reply(error)
-        except Exception as error:
+            async with asyncio.timeout(READING_SECONDS):
+                return protocol.StatusReply(status=await self._figures())
+        except TimeoutError:
+            error: QueueError = StorageFailure(
+                f"the figures could not be read within {READING_SECONDS:g} s: "
+                "does the disk of the home not answer?"
+            )
+        except QueueError as said:
+            error = said
+        except Exception as broken:
             log.exception("the figures could not be read")
-            return protocol.Error(code="error", message=f"the figures: {error}", retryable=True)
-        return protocol.StatusReply(status=figures)
+            return protocol.Error(code="error", message=f"the figures: {broken}", retryable=True)
+        return protocol.error_reply(error)
+
+    async def _figures(self) -> dict[str, Any]:
+        """A new reading; one that was given up on is waited for first, and never piled up on."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+        loop = asyncio.get_running_loop()
+        self._reading = loop.run_in_executor(self._executor, self._read)
+        return await asyncio.shield(self._reading)
 
 
 def _tag(request: protocol.Request) -> str:

@@ -1,5 +1,8 @@
 """Keeping in touch: heartbeats renew leases, announcements settle what a worker holds, silence
 ends an attempt.  Functions of the notebook, a request and the transaction's context.
+
+However much one message names, or one moment ends, the database is asked about a bounded part of
+it; the rest comes next time.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Any, Final
 from sqlqueue import protocol
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.manager import taking_in
+from sqlqueue.manager.leases import is_among
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Ack, Reply
 from sqlqueue.store import queue, reading
@@ -20,6 +24,10 @@ from sqlqueue.store.reading import Attempt, TaskRow
 _MAY_RESUME: Final = (Outcome.LOST, Outcome.RELEASED)
 
 MOST_METRICS_BYTES: Final = 64 * 1024
+MOST_AT_ONCE: Final = 500
+"""Attempts without a lease that one message is looked up for, and attempts ended at once."""
+
+STARTED_ANEW: Final = "its worker started anew without it"
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -30,17 +38,22 @@ def heartbeat(book: Notebook, request: protocol.Heartbeat, context: Context) -> 
         each if isinstance(each, protocol.Held) else protocol.Held(task_id=each)
         for each in request.tasks
     ]
-    cancel = [each.task_id for each in held if not _renew(book, each, request.worker_id, context)]
+    silent = [each for each in held if not _renew(book, each, request.worker_id, context)]
+    known = silent[:MOST_AT_ONCE]
+    cancel = [each.task_id for each in known if not _resume(book, each, request.worker_id, context)]
     return Ack(cancel=cancel)
 
 
 def _renew(book: Notebook, held: protocol.Held, worker_id: str, context: Context) -> bool:
-    """Renews a lease, or takes up an attempt again that was thought lost."""
+    """Renews a lease, if there is one."""
     lease = book.leases.renew(held.task_id, worker_id, held.attempt, context.now)
-    if lease is not None:
-        if held.step is not None:
-            lease.step, lease.total, lease.metrics = held.step, held.total, _small(held.metrics)
-        return True
+    if lease is not None and held.step is not None:
+        lease.step, lease.total, lease.metrics = held.step, held.total, _small(held.metrics)
+    return lease is not None
+
+
+def _resume(book: Notebook, held: protocol.Held, worker_id: str, context: Context) -> bool:
+    """Takes up an attempt again that was thought lost; whether its worker may go on."""
     task = reading.find(context.connection, held.task_id)
     if task is None:
         return True  # another queue's, or a restored database: its result is still welcome
@@ -75,24 +88,35 @@ def announce(book: Notebook, request: protocol.Announce, context: Context) -> Re
             "announced_at": context.wall,
         },
     )
-    holds = {(each.task_id, each.attempt) for each in request.holds}
-    for attempt in reading.running_of_worker(context.connection, request.worker_id):
-        if not holds & {(attempt.task_id, attempt.number), (attempt.task_id, None)}:
-            task = taking_in.find(attempt.task_id, context)
-            taking_in.give_back(book, task, attempt, "its worker started anew without it", context)
+    _disown(book, request, context)
     held = protocol.Heartbeat(worker_id=request.worker_id, tasks=list(request.holds))
     return heartbeat(book, held, context)
 
 
+def _disown(book: Notebook, request: protocol.Announce, context: Context) -> None:
+    """Gives back what stands in a worker's name and it does not hold: some now, the rest soon."""
+    holds = {(each.task_id, each.attempt) for each in request.holds}
+    most = len(holds) + MOST_AT_ONCE
+    for attempt in reading.running_of_worker(context.connection, request.worker_id, most):
+        if not is_among(attempt, holds):
+            task = taking_in.find(attempt.task_id, context)
+            taking_in.give_back(book, task, attempt, STARTED_ANEW, context)
+    context.after.append(lambda: book.leases.disown(request.worker_id, holds))
+
+
 def expire(book: Notebook, context: Context) -> int:
-    """Ends the attempts whose lease is over; returns how many."""
-    lapsed = book.leases.lapsed(context.now)
-    for attempt in lapsed:
+    """Ends attempts whose lease is over, those that are over longest first; returns how many."""
+    lapsed = book.leases.lapsed(context.now)[:MOST_AT_ONCE]
+    for lease in lapsed:
+        attempt = lease.attempt
         task = reading.find(context.connection, attempt.task_id)
         book.drop_after(attempt, context)
         if task is None or task.state is not State.RUNNING:
             continue
-        _lose(task, attempt, context)
+        if lease.disowned:
+            taking_in.give_back(book, task, attempt, STARTED_ANEW, context)
+        else:
+            _lose(task, attempt, context)
     return len(lapsed)
 
 

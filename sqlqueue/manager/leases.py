@@ -8,7 +8,7 @@ Pure: the clock is an argument.  What is not here: what happens to a task whose 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,7 +20,10 @@ STALL_SECONDS: Final = 5.0
 
 @dataclass(slots=True)
 class Lease:
-    """An attempt that somebody runs; `deadline` and `since` on the monotonic clock."""
+    """An attempt that somebody runs; `deadline` and `since` on the monotonic clock.
+
+    `disowned`: its worker says that it does not hold it; over at once, whatever the deadline.
+    """
 
     attempt: Attempt
     deadline: float
@@ -28,10 +31,19 @@ class Lease:
     step: float | None = None
     total: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    disowned: bool = False
 
     @property
     def worker_id(self) -> str:
         return self.attempt.worker_id
+
+
+Holding = tuple[str, int | None]
+"""A task's id and the number of an attempt; None: any of that worker's."""
+
+
+def is_among(attempt: Attempt, holds: Collection[Holding]) -> bool:
+    return (attempt.task_id, attempt.number) in holds or (attempt.task_id, None) in holds
 
 
 class Leases:
@@ -62,7 +74,14 @@ class Leases:
         if number is not None and number != lease.attempt.number:
             return None
         lease.deadline = now + lease.attempt.lease_seconds
+        lease.disowned = False
         return lease
+
+    def disown(self, worker_id: str, holds: Collection[Holding]) -> None:
+        """The worker holds none but these."""
+        for lease in self._held.values():
+            if lease.worker_id == worker_id and not is_among(lease.attempt, holds):
+                lease.disowned = True
 
     def drop(self, attempt: Attempt) -> None:
         """The attempt is over."""
@@ -70,12 +89,15 @@ class Leases:
         if lease is not None and lease.attempt.id == attempt.id:
             del self._held[attempt.task_id]
 
-    def lapsed(self, now: float) -> list[Attempt]:
-        """The attempts whose lease is over; none right after a stall, which renews them all."""
+    def lapsed(self, now: float) -> list[Lease]:
+        """Those that are over, the longest first; after a stall, which renews all, only those
+        that were disowned.
+        """
         before, self._looked_at = self._looked_at, now
         if before is not None and now - before > STALL_SECONDS:
             self.renew_all(now)
-        return [each.attempt for each in self._held.values() if each.deadline <= now]
+        over = [each for each in self._held.values() if each.disowned or each.deadline <= now]
+        return sorted(over, key=lambda each: each.deadline)
 
     def renew_all(self, now: float) -> None:
         """Nobody could be heard for a while: everyone gets one full lease."""

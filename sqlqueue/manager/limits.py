@@ -30,6 +30,8 @@ class Limits:
     open_questions: int = 256
     """Requests of one connection on their way; no more is read until some are answered."""
     open_bytes: int = 2 * protocol.MAX_MESSAGE_BYTES
+    open_units: int = 1000
+    """What those on their way may cost; the one that reaches it is the last (`turns.py`)."""
     unread_bytes: int = 4 * protocol.MAX_MESSAGE_BYTES
     """Answers that a client has not read; one byte more and it is dropped."""
     total_bytes: int = 16 * protocol.MAX_MESSAGE_BYTES
@@ -47,8 +49,10 @@ class Limits:
     tls_close_seconds: float = 1.0
     """How long TLS waits for the other side to agree that a connection ends."""
     tick_seconds: float = 1.0
-    goodbye_seconds: float = 5.0
-    """How long clients have to read their last answers and to hang up."""
+    parting_seconds: float = 5.0
+    """When all is done: how long clients have to hear of it and to hang up."""
+    goodbye_seconds: float = 2.0
+    """At the end: how long clients have to read their last answers."""
     retry_accept_seconds: float = 0.5
     waking: int = 32
     """Waiting requests that are asked again at once when there may be a task."""

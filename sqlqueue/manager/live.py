@@ -10,13 +10,22 @@ from sqlqueue.manager.notebook import Notebook, WorkerSeen
 
 GONE_SECONDS: Final = 90.0
 FORGOTTEN_SECONDS: Final = 3600.0
+LONG_SECONDS: Final = 5.0
+"""Nothing that the writer does should take longer; if it does, that is told."""
+BUSY: Final = "the manager has been busy with one thing for {:.0f} s: does a disk not answer?"
 
 
-def with_live(figures: dict[str, Any], book: Notebook, now: float, home: Home) -> dict[str, Any]:
-    """The figures with workers, progress and troubled directories as they are now."""
+def with_live(
+    figures: dict[str, Any], book: Notebook, now: float, home: Home, busy_seconds: float
+) -> dict[str, Any]:
+    """The figures with workers, progress and troubled directories as they are now.
+
+    `busy_seconds`: how long the writer has been at what it does.
+    """
     trouble = book.outputs.trouble()
+    busy = BUSY.format(busy_seconds) if busy_seconds > LONG_SECONDS else None
     for each in figures["directories"]:
-        each["trouble"] = trouble.get(each.pop("key"))
+        each["trouble"] = trouble.get(each.pop("key"), busy)
     held: dict[str, list[Lease]] = {}
     for lease in book.leases:
         held.setdefault(lease.worker_id, []).append(lease)

@@ -24,10 +24,15 @@ MOST_TRIES: Final = 50
 Transaction = Callable[[], AbstractContextManager[Connection]]
 
 
-def repair(outputs: Outputs, claims: Claims, transaction: Transaction) -> list[str]:
-    """Brings every CSV back to what the database says; one line for each thing done."""
+def repair(
+    outputs: Outputs, claims: Claims, transaction: Transaction, go_on: Callable[[], None]
+) -> list[str]:
+    """Brings every CSV back to what the database says; one line for each thing done.
+
+    `go_on`: raises when the next directory is not to be looked at any more.
+    """
     _restore_folders(claims, transaction)
-    return outputs.repair_all(transaction) + deliver_missing(outputs, transaction)
+    return outputs.repair_all(transaction, go_on) + deliver_missing(outputs, transaction)
 
 
 def _restore_folders(claims: Claims, transaction: Transaction) -> None:

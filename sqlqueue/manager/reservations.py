@@ -13,6 +13,8 @@ from typing import Final
 from sqlqueue.protocol import RequestTask
 
 LAPSE_SECONDS: Final = 600.0
+MOST: Final = 1000
+"""Every request looks past all that stand; beyond so many, nothing is reserved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Reservations:
         free = [each for each in pending if self._free(each[1], request.worker_id)]
         chosen = free[: request.count]
         if request.reserve:
+            chosen = chosen[: max(0, MOST - len(self._of))]
             for _, task_id in chosen:
                 self._of[task_id] = _Reservation(request.worker_id, now + LAPSE_SECONDS)
             return [key for key, _ in chosen]

@@ -1,9 +1,10 @@
 """The manager: one process that owns a home, listens, and hands what it hears to the writer.
 
 Promises: a second one on the same home is refused; `manager.json` is there exactly while
-clients can connect; on SIGTERM or Ctrl-C what was received is committed and acked, what was
-not is not, and the files that say where it listens are gone; a second signal ends it at
-once, which loses nothing that was acked.  What is not here: SQL, results, experiments.
+clients can connect; on SIGTERM or Ctrl-C nothing more is read, what was received is committed
+and acked or, where that takes long, refused, and the files that say where it listens are gone; a
+second signal ends it at once, which loses nothing that was acked.  What is not here: SQL,
+results, experiments.
 """
 
 from __future__ import annotations
@@ -203,14 +204,14 @@ class Server:
 
     async def _part(self) -> None:
         """Lets workers hear that all is done and hang up; new tasks may still change that."""
-        await self._until_alone()
+        await self._until_alone(self._options.limits.parting_seconds)
         self._parting = None
         if self._is_done():
             self.stop("every task is finished")
 
-    async def _until_alone(self) -> None:
+    async def _until_alone(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._options.limits.goodbye_seconds):
+            async with asyncio.timeout(seconds):
                 await self._alone.wait()
 
     # --- closing --------------------------------------------------------------------------
@@ -226,7 +227,7 @@ class Server:
         self._desk.stop_taking()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.stop)
         self._look()
-        await self._until_alone()
+        await self._until_alone(self._options.limits.goodbye_seconds)
         self._desk.close()
         for connection in tuple(self._desk.connections):
             connection.abort()

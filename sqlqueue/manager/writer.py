@@ -1,7 +1,9 @@
 """The one thread that writes: takes whatever waits, has it committed together, answers.
 
 Group commit without a timer: a batch is what arrived while the last one was being synced, so a
-lone client waits for nobody.  What is not here: the transaction (`committer.py`), sockets.
+lone client waits for nobody; it is bounded, so nobody waits long for others.  Told to stop, it
+answers what waits for as long as that is soon done, and refuses the rest.  What is not here: the
+transaction (`committer.py`), whose turn it is (`turns.py`), sockets.
 """
 
 from __future__ import annotations
@@ -9,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -25,16 +26,17 @@ from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import live
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
+from sqlqueue.manager.turns import Turns
 from sqlqueue.protocol import Reply
 from sqlqueue.store import summary
 from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 
 __all__ = ["Job", "Writer"]
 
-MOST_JOBS: Final = 1000
+STOP_SECONDS: Final = 1.0
+"""What waits is still answered for so long; then the batch in hand is the last."""
 LOOK_SECONDS: Final = 30.0
 _TICK: Final = object()
-_STOP: Final = object()
 _ALONE: Final = (protocol.Repair, protocol.Audit, protocol.PrepareDirectories)
 """Messages that need a commit of their own, before what follows them."""
 
@@ -67,13 +69,16 @@ class Writer:
         self._answered = answered
         lanes = Lanes(limit_seconds)
         self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
+        self._committer.stopping = lambda: self._stop_at is not None
         self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
-        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._waiting: Turns[Any] = Turns()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._opened: Future[None] = Future()
         self._alone = on_network(home.path)
-        self._stopping = False
+        self._stop_at: float | None = None
+        self._busy_since: float | None = None
+        self._told: float | None = None
         self._fatal: QueueError | None = None
         self._generation = 0
         self._all_done = False
@@ -87,15 +92,25 @@ class Writer:
 
     def put(self, job: Job) -> None:
         """Leaves a job; its answer comes through `answered`."""
-        self._waiting.put(job)
+        self._waiting.put(job, job.asker, job.units)
 
     def tick(self) -> None:
         """Time has passed: leases are judged after whatever waits was heard."""
-        self._waiting.put(_TICK)
+        self._waiting.put(_TICK, _TICK)
+        since, seconds = self._busy_since, self.busy_seconds()
+        if seconds > live.LONG_SECONDS and since != self._told:
+            self._told = since
+            log.warning("%s; `sqlqueue status` says where", live.BUSY.format(seconds))
+
+    def busy_seconds(self) -> float:
+        """How long the thread has been at what it does; 0 while nothing waits."""
+        since = self._busy_since
+        return 0.0 if since is None else self._clock() - since
 
     def stop(self) -> None:
-        """Answers what was left before; returns when the thread has ended."""
-        self._waiting.put(_STOP)
+        """Answers what was left before, or refuses it; returns when the thread has ended."""
+        self._stop_at = self._clock() + STOP_SECONDS
+        self._waiting.close()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -121,11 +136,12 @@ class Writer:
             figures = summary.with_folders(self.home, self._asked())
         else:
             figures = summary.figures(self.home, own_writer=True)
-        return live.with_live(figures, self._committer.book, self._clock(), self.home)
+        busy_seconds, book = self.busy_seconds(), self._committer.book
+        return live.with_live(figures, book, self._clock(), self.home, busy_seconds)
 
     def _asked(self) -> dict[str, Any]:
         look: Look = Future()
-        self._waiting.put(look)
+        self._waiting.put(look, look)
         try:
             return look.result(LOOK_SECONDS)
         except TimeoutError:
@@ -154,38 +170,31 @@ class Writer:
             self._committer.close()
 
     def _serve(self) -> None:
-        while not self._stopping:
-            batch = list(self._drain())
-            jobs = [each for each in batch if isinstance(each, Job)]
-            self._stopping = _STOP in batch
-            self._process(jobs)
-            for look in batch:
-                if isinstance(look, Future):
-                    self._show(look)
-            if _TICK in batch and not self._stopping:
-                self._tick()
-            if self._committer.damage is not None:
-                raise self._committer.damage
+        while (batch := self._waiting.take()) and not self._is_late():
+            self._busy_since = self._clock()
+            self._do(batch)
+            self._busy_since = None
+        self._refuse(batch)
         self._refuse_rest()
+
+    def _do(self, batch: list[Any]) -> None:
+        self._process([each for each in batch if isinstance(each, Job)])
+        for look in batch:
+            if isinstance(look, Future):
+                self._show(look)
+        if _TICK in batch and self._stop_at is None:
+            self._tick()
+        if self._committer.damage is not None:
+            raise self._committer.damage
+
+    def _is_late(self) -> bool:
+        return self._stop_at is not None and self._clock() >= self._stop_at
 
     def _show(self, look: Look) -> None:
         try:
             look.set_result(self._committer.figures())
         except StorageFailure as error:
             look.set_exception(error)
-
-    def _drain(self) -> Iterator[Any]:
-        """The next thing that waits, and whatever waits behind it, up to a stop."""
-        item = self._waiting.get()
-        yield item
-        for _ in range(MOST_JOBS - 1):
-            if item is _STOP:
-                return
-            try:
-                item = self._waiting.get_nowait()
-            except queue.Empty:
-                return
-            yield item
 
     def _process(self, jobs: list[Job]) -> None:
         """In the order in which they came; those that need a commit of their own get it."""
@@ -221,14 +230,17 @@ class Writer:
         self._refuse_rest()
 
     def _refuse_rest(self) -> None:
-        """What came after the stop is refused, not lost: its sender asks again later."""
+        """What is not done any more is refused, not lost: its sender asks again later."""
+        self._waiting.close()
+        while batch := self._waiting.take():
+            self._refuse(batch)
+
+    def _refuse(self, batch: list[Any]) -> None:
         refused = self._fatal
         if refused is None or not refused.retryable:  # theirs is not the fault: another may come
             refused = ManagerStopping()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                item = self._waiting.get_nowait()
-                if isinstance(item, Job):
-                    self._answered([(item, protocol.error_reply(refused))])
-                elif isinstance(item, Future):
-                    item.set_exception(refused)
+        for each in batch:
+            if isinstance(each, Future):
+                each.set_exception(refused)
+        if jobs := [each for each in batch if isinstance(each, Job)]:
+            self._answered([(job, protocol.error_reply(refused)) for job in jobs])

@@ -25,6 +25,8 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 LIMIT_SECONDS: Final = 10.0
+SLOW_SECONDS: Final = 2.0
+"""A call that takes longer is spoken of before it is over, or over its limit."""
 MOST_LANES: Final = 16
 
 
@@ -46,7 +48,7 @@ class _Work:
 
 
 class Lanes:
-    """A few threads that do disk calls; used from one thread only."""
+    """A few threads that do disk calls; used from one thread only, `slow` apart."""
 
     def __init__(self, limit_seconds: float = LIMIT_SECONDS, most: int = MOST_LANES) -> None:
         self.limit_seconds = limit_seconds
@@ -54,6 +56,7 @@ class Lanes:
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._lanes = 0
         self._stuck: dict[Hashable, Future[Any]] = {}
+        self._awaited: Mapping[Any, _Work] = {}
 
     def run(
         self, calls: Mapping[K, Callable[[], T]], extra_seconds: float = 0.0
@@ -64,7 +67,10 @@ class Lanes:
         for work in works.values():
             self._waiting.put(work)
         limit = self.limit_seconds + extra_seconds
-        return {key: self._outcome(key, work, limit) for key, work in works.items()}
+        self._awaited = works
+        outcomes = {key: self._outcome(key, work, limit) for key, work in works.items()}
+        self._awaited = {}
+        return outcomes
 
     def one(self, key: Hashable, call: Callable[[], T], extra_seconds: float = 0.0) -> T:
         """Does one call; raises what it raised, or `Hung`."""
@@ -81,6 +87,12 @@ class Lanes:
             self._lanes += 1  # it is back, and serves again
             return False
         return future is not None
+
+    def slow(self) -> dict[Any, float]:
+        """The calls waited for just now that take long, and for how many seconds already."""
+        now = time.monotonic()
+        waits = {k: now - (w.began or now) for k, w in self._awaited.items() if not w.future.done()}
+        return {key: seconds for key, seconds in waits.items() if seconds >= SLOW_SECONDS}
 
     def close(self) -> None:
         """Lets the idle lanes end; stuck ones end with the process."""

@@ -244,15 +244,15 @@ class Outputs:
     def _looking(self, file: Path) -> Callable[[], str]:
         return partial(csv_file.look_at, self.disk, file)
 
-    def repair_all(self, transaction: Transaction) -> list[str]:
+    def repair_all(self, transaction: Transaction, go_on: Callable[[], None]) -> list[str]:
         """Compares every CSV, read as a whole, with the database; says what was done."""
         with transaction() as connection:
             known = records.load(connection)
-        return [
-            line
-            for key, (path, _) in known.items()
-            for line in self._repair(transaction, key, path)
-        ]
+        lines = []
+        for key, (path, _) in known.items():
+            go_on()
+            lines += self._repair(transaction, key, path)
+        return lines
 
     def _repair(self, transaction: Transaction, key: int, path: str) -> list[str]:
         file = self._file(path)
@@ -285,8 +285,9 @@ class Outputs:
         return isinstance(look, Hung)
 
     def trouble(self) -> dict[int, str]:
-        """Why each suspended directory is not used; may be read from any thread."""
-        return {key: each.reason for key, each in list(self.suspended.items())}
+        """Why nothing can be written to a directory just now; may be read from any thread."""
+        slow = {k: f"no answer from the disk for {s:.0f} s" for k, s in self.lanes.slow().items()}
+        return slow | {key: each.reason for key, each in list(self.suspended.items())}
 
     def _suspend(self, key: int, file: Path, error: BaseException) -> None:
         before = self.suspended.get(key)

@@ -7,7 +7,7 @@ Promises: read-only; says what `audit.py` says, in fewer words.  What is not her
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -40,12 +40,13 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is looked at, and how."""
+    """What is looked at, and how.  `go_on`: raises when the next directory is not to be."""
 
     connection: Connection
     home: Home
     disk: Disk
     lanes: Lanes
+    go_on: Callable[[], None]
 
 
 def answer(proof: Proof) -> AuditedReply:
@@ -61,6 +62,7 @@ def _findings(proof: Proof) -> Iterator[Finding]:
     except Damaged as error:
         yield Finding(severity="error", where="queue.db", message=error.message[:LONGEST])
     for key, (path, record) in sorted(records.load(proof.connection).items()):
+        proof.go_on()
         yield from _directory(proof, key, path, record)
 
 

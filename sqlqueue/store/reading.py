@@ -131,6 +131,7 @@ _ATTEMPT = select(
 ).join(tasks, tasks.c.signature == attempts.c.signature)
 _RUNNING = _ATTEMPT.where(attempts.c.outcome.is_(None))
 _OF_WORKER = _RUNNING.where(attempts.c.worker_id == bindparam("worker_id"))
+_SOME_OF_WORKER = _OF_WORKER.limit(bindparam("most"))
 _REQUESTED = _OF_WORKER.where(attempts.c.request_id == bindparam("request_id")).order_by(
     attempts.c.id
 )
@@ -170,7 +171,7 @@ def _one_task(connection: Connection, query: Select[Any], key: str | int) -> Tas
     return _task(dict(row)) if row else None
 
 
-def _attempts(connection: Connection, query: Select[Any], **keys: str) -> list[Attempt]:
+def _attempts(connection: Connection, query: Select[Any], **keys: str | int) -> list[Attempt]:
     return [_attempt(row) for row in connection.execute(query, keys).mappings()]
 
 
@@ -219,9 +220,9 @@ def running(connection: Connection) -> list[Attempt]:
     return _attempts(connection, _RUNNING)
 
 
-def running_of_worker(connection: Connection, worker_id: str) -> list[Attempt]:
-    """The attempts that run in the name of a worker."""
-    return _attempts(connection, _OF_WORKER, worker_id=worker_id)
+def running_of_worker(connection: Connection, worker_id: str, most: int) -> list[Attempt]:
+    """Attempts that run in the name of a worker, at most so many."""
+    return _attempts(connection, _SOME_OF_WORKER, worker_id=worker_id, most=most)
 
 
 def requested(connection: Connection, worker_id: str, request_id: str) -> list[Attempt]:

@@ -128,7 +128,7 @@ class Mender(Rewriter):
         self, transaction: Transaction, key: int, file: Path, record: Record, look: str
     ) -> None:
         """Moves a person's file, which looks so, out of the way, named before it is moved."""
-        target = free_name(file)
+        target = self.lanes.one(key, partial(free_name, file))
         reason = "is not what sqlqueue wrote" if record.columns else "was not written by sqlqueue"
         with transaction() as connection:
             path = self.home.relative(target)

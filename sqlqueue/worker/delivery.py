@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlqueue import unsubmitted
 from sqlqueue.disk import Disk
@@ -29,11 +29,14 @@ from sqlqueue.worker.client import Client
 from sqlqueue.worker.place import Place
 
 SAVE_SECONDS: Final = 10.0
-"""A folder on a filesystem that hangs is given up after so long."""
+"""A folder on a filesystem that hangs is given up after so long.  What is done there too late does
+no harm: a result that is there twice is taken in once.
+"""
 
 IN_MEMORY: Final = "this worker's memory alone: make room before you stop it"
 
 Report = SubmitResult | TaskFailed | Release
+Done = TypeVar("Done")
 
 log = logging.getLogger("sqlqueue.worker")
 
@@ -178,7 +181,7 @@ class Delivery:
     def _delivered(self, item: Undelivered) -> None:
         for path in item.files:
             if isinstance(item.report, SubmitResult):
-                unsubmitted.remove(path, item.report, self._disk)
+                within(SAVE_SECONDS, partial(unsubmitted.remove, path, item.report, self._disk))
         for folder in item.folders:
             self._clear(folder)
         if item.files:
@@ -212,13 +215,13 @@ class Delivery:
             return list(self._waiting)
 
 
-def within(seconds: float, save: Callable[[], Path]) -> Path | None:
-    """What `save` returned; None when it failed or is not back in time."""
-    done: list[Path] = []
+def within(seconds: float, act: Callable[[], Done]) -> Done | None:
+    """What `act` returned; None when it failed or is not back in time."""
+    done: list[Done] = []
 
     def attempt() -> None:
         try:
-            done.append(save())
+            done.append(act())
         except (OSError, ProtocolError) as error:
             log.warning("cannot save locally: %s", error)
 
