@@ -365,8 +365,8 @@ BESIDE: Final = (
     Scenario(
         "init that moves aside",
         "empty",
-        saying((prepare("a", set_aside=True),), (cells({0: "a"}),), (result(0),)),
-        {0: "a"},
+        saying((prepare("a", "b", set_aside=True),), (cells({2: "a", 3: "b"}),), (result(2),)),
+        {2: "a"},
         before_init,
         claimed_stand,
     ),
