@@ -33,9 +33,11 @@ from faults import (
     in_a_child,
 )
 from power import (
+    BUT_LOCKS,
     OWN,
     POLICIES,
     Image,
+    Left,
     NotingDisk,
     Platter,
     Tree,
@@ -48,7 +50,7 @@ from sqlalchemy import Engine
 from tally import count
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import QueueError
+from sqlqueue.errors import DatabaseError, QueueError
 from sqlqueue.home import Home
 from sqlqueue.store import engine
 from sqlqueue.store.audit import verify
@@ -188,13 +190,14 @@ class Workshop:
     def film(self, scenario: Scenario) -> tuple[list[Still], list[bytes]]:
         """What every death of the scenario leaves, and what a person wrote before."""
         room, texts = self.room(scenario)
-        return self._filmed(room, scenario.run, Platter(room.root), "film"), texts
+        platter = Platter(room.root, but=left_out(scenario))
+        return self._filmed(room, scenario.run, platter, "film"), texts
 
-    def film_recovery(self, still: Still) -> list[Still]:
+    def film_recovery(self, still: Still, work: Work | None = None) -> list[Still]:
         """What every death of the recovery after a death leaves."""
         room, durable = still.copy(self.root / "again")
         platter = Platter(room.root, durable)
-        return self._filmed(room, recover, platter, "film-again", still.told)
+        return self._filmed(room, work or recover, platter, "film-again", still.told)
 
     def _filmed(
         self, room: Room, work: Work, platter: Platter, name: str, before: tuple[str, ...] = ()
@@ -206,13 +209,14 @@ class Workshop:
 
         def shoot(at: int, mode: str) -> None:
             copy = room.copy(folder / str(len(stills)))
-            durable, now = platter.durable.copy(), image_of(room.root)
+            now = image_of(room.root, platter.but)
+            durable = platter.durable_now(now)
             inodes = inodes_of(room.root, copy.root)
             still = Still(at, mode, copy, tuple(told), durable.moved(inodes), now.moved(inodes))
             stills.append(still)
 
         plan = Plan(camera=shoot)
-        with faulty_commits(plan):
+        with faulty_commits(plan, platter.note_commit):
             work(room.home, FaultyDisk(plan, self.real(platter)), told.append)
         shoot(len(plan.calls) + 1, AT_THE_END)
         return stills
@@ -225,7 +229,7 @@ class Workshop:
             key = fingerprint(still.room) + repr(sorted(still.told))
             if key not in seen:
                 seen.add(key)
-                again = self.film_recovery(still)
+                again = self.film_recovery(still, scenario.restart)
                 for each in again:
                     self._settles_after(each.room, each, scenario, texts)
                 pairs += len(again)
@@ -235,6 +239,9 @@ class Workshop:
         self, room: Room, scenario: Scenario, texts: list[bytes], told: Iterable[str]
     ) -> None:
         """What must hold after a death; where the same is on disk, it is asked once."""
+        if scenario.databases:  # a look at what is recorded would mend it
+            settles(room, scenario, texts, told)
+            return
         key = f"{scenario} {fingerprint(room)} {sorted(told)}"
         if key not in self.settled:
             settles(room, scenario, texts, told)
@@ -267,7 +274,7 @@ class Workshop:
             key = fingerprint(still.room) + repr(sorted(still.told)) + content_key(still)
             if key not in seen:
                 seen.add(key)
-                again = self.film_recovery(still)
+                again = self.film_recovery(still, scenario.restart)
                 cuts += self._without_power(again, scenario, texts, list(policies))
         return cuts
 
@@ -276,10 +283,10 @@ class Workshop:
     ) -> int:
         seen: set[str] = set()
         for still in stills:
-            database = repr(database_content(still.room)) + repr(sorted(still.told))
+            beside = [] if scenario.databases else database_content(still.room)
             for policy in policies:
                 tree = after_power_loss(still.durable, still.now, policy)
-                key = database + repr(sorted(tree.items()))
+                key = digest(beside, sorted(still.told), sorted(tree.items()))
                 if key not in seen:
                     seen.add(key)
                     self._found(still, tree, scenario, texts, policy)
@@ -290,7 +297,9 @@ class Workshop:
         self, still: Still, tree: Tree, scenario: Scenario, texts: list[bytes], policy: str
     ) -> None:
         room = still.room.copy(self.root / "found")
-        make(room.root, tree)
+        make(room.root, tree, left_out(scenario))
+        if scenario.databases:
+            room.settle()
         self._settles_after(room, still, scenario, texts, policy)
 
     # --- errors -----------------------------------------------------------------------
@@ -304,11 +313,20 @@ class Workshop:
             try:
                 scenario.run(room.home, FaultyDisk(plan), told.append)
             except (OSError, QueueError):
-                alone = plan.where not in ("a", "b", "c") or scenario.name == "sweep files"
+                alone = plan.where not in ("a", "b", "c") or scenario.template == "bare"
                 demand(alone, f"an error in {plan.where} stopped the others")
             demand(plan.came, f"call {at} never came")
         count("injected errors")
         self.settle(room, scenario, texts, told)
+
+
+def left_out(scenario: Scenario) -> Left:
+    """Of which files the power is not lost."""
+    return BUT_LOCKS if scenario.databases else OWN
+
+
+def digest(*things: object) -> str:
+    return hashlib.sha256(repr(things).encode()).hexdigest()
 
 
 def errors(calls: list[tuple[str, str]]) -> list[int]:
@@ -364,12 +382,15 @@ def settles(room: Room, scenario: Scenario, texts: list[bytes], told: Iterable[s
     """Recovery agrees with what was promised; the scenario once more brings the rest."""
     promises = promised(told, scenario)
     nothing_torn(room)
-    recover(room.home, Disk(), lambda _: None)
+    scenario.stands(room, list(told))
+    if starts(room, scenario):
+        agrees(room, promises, texts)
     count("recoveries")
-    agrees(room, promises, texts)
     aside = [each.name for each in room.root.rglob("*set-aside*")]
     demand(texts or not aside, f"what is ours was taken for a person's: {aside}")
-    scenario.run(room.home, Disk(), lambda _: None)
+    said: list[str] = []
+    scenario.run(room.home, Disk(), said.append)
+    scenario.stands(room, [*told, *said])
     wanted = {(cell, folder) for cell, folders in scenario.after.items() for folder in folders}
     agrees(room, promises | wanted, texts)
     for cell, folder in wanted:
@@ -380,6 +401,17 @@ def settles(room: Room, scenario: Scenario, texts: list[bytes], told: Iterable[s
     nothing_new(room)
 
 
+def starts(room: Room, scenario: Scenario) -> bool:
+    """Whether a manager does; only one that has lost its database may say that it does not."""
+    try:
+        recover(room.home, Disk(), lambda _: None)
+    except DatabaseError:
+        if not scenario.lost:
+            raise
+        return False
+    return True
+
+
 def agrees(room: Room, promises: set[tuple[int, str]], texts: list[bytes]) -> None:
     """Database and CSVs agree, what was promised is there once, a person's bytes are kept."""
     findings = [str(each) for each in verify(room.home)]
@@ -388,7 +420,7 @@ def agrees(room: Room, promises: set[tuple[int, str]], texts: list[bytes]) -> No
         found = _count(room, cell, folder)
         demand(found == 1, f"{found} rows of {cell} in {folder}")
     for text in texts:
-        demand(_kept(room, text), f"lost what a person wrote: {text[:60]!r}")
+        demand(kept(room, text), f"lost what a person wrote: {text[:60]!r}")
 
 
 def nothing_torn(room: Room) -> None:
@@ -400,9 +432,10 @@ def nothing_torn(room: Room) -> None:
 
 def _is_json(data: bytes) -> bool:
     try:
-        return isinstance(json.loads(data), dict)
+        json.loads(data)
     except ValueError:
         return False
+    return True
 
 
 def arrived(room: Room, told: Iterable[str]) -> None:
@@ -423,10 +456,10 @@ def _count(room: Room, cell: int, folder: str) -> int:
     return sum(row["signature"] == signature(cell) for row in rows)
 
 
-def _kept(room: Room, text: bytes) -> bool:
-    files = [
-        each for each in room.root.rglob("*") if each.is_file() and "queue.db" not in each.name
-    ]
+def kept(room: Room, text: bytes) -> bool:
+    """Whether those bytes stand in any file but the database."""
+    own = {f"queue.db{end}" for end in ("", "-wal", "-shm", "-journal")}
+    files = [each for each in room.root.rglob("*") if each.is_file() and each.name not in own]
     return any(text in each.read_bytes() for each in files)
 
 

@@ -13,7 +13,8 @@ import io
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +24,26 @@ from faults import FaultyDisk, Tell
 
 from sqlqueue import keys, protocol, unsubmitted
 from sqlqueue.disk import Disk
-from sqlqueue.errors import ManagerUnreachable, from_wire
+from sqlqueue.errors import ManagerUnreachable, QueueError, from_wire
 from sqlqueue.home import NAME, Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.initialise import initialise
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Ack, AddedReply, Reply, Request, SubmitResult
+from sqlqueue.store import backup
 from sqlqueue.store.csv_file import look_at
 from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 from sqlqueue.worker import outcome
 from sqlqueue.worker.delivery import Delivery
 from sqlqueue.worker.devices import Device
-from sqlqueue.worker.outcome import COMPLETED, Ending
+from sqlqueue.worker.outcome import COMPLETED, Ending, Order
 from sqlqueue.worker.place import Place
 
 LINKS: Final = {0: "ab", 1: "ab", 2: "a", 3: "b", 4: "ab", 5: "ab"}
 MEMORY: Final = protocol.ExperimentMemory(name="m:f", parameters=[])
 CSV: Final = "final_results.csv"
+BACKUP: Final = "backup.db"
 KEPT: Final = "kept"
 """Told by a worker: cell and value of a result that is durable in a file."""
 ALL_ADDED: Final = "all added"
@@ -207,24 +210,35 @@ class Room:
             desk.say(result(5, other="x,y"))
         return self
 
+    def backed_up(self) -> Room:
+        """The same, and a backup from before the result of 5."""
+        self.fresh()
+        with opened(self.home) as desk:
+            desk.say(result(0), result(1))
+            file = self.root / BACKUP
+            backup.back_up(self.home.database, file, force=False, disk=Disk(), advance=silent)
+            desk.say(result(5, other="x,y"))
+        forget_place(file)
+        return self
+
     def settle(self) -> None:
-        """Forgets where it stood: it is not to know that it is a copy."""
-        base = sqlite3.connect(self.home.database)
-        with closing(base) as database, suppress(sqlite3.Error), database:
-            database.execute("DELETE FROM meta WHERE key = 'place'")
+        """Is not to know that it is a copy."""
+        if self.home.database.exists():
+            forget_place(self.home.database)
 
     def copy(self, root: Path) -> Room:
         """The same queue somewhere else, at rest."""
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(self.root, root, symlinks=True, copy_function=Copier())
         made = Room(root)
-        if made.home.database.exists():
-            made.settle()
-            self._teach_looks(made)
+        made.settle()
+        self._teach_looks(made)
         return made
 
     def _teach_looks(self, made: Room) -> None:
         """Copies of files that look as recorded do so too."""
+        if not made.home.database.exists():
+            return
         with closing(sqlite3.connect(made.home.database)) as base, suppress(sqlite3.Error), base:
             for key, path, look in base.execute("SELECT id, path, look FROM output_directories"):
                 if look and look == look_at(Disk(), self.csv(path)):
@@ -232,14 +246,26 @@ class Room:
                     base.execute("UPDATE output_directories SET look = ? WHERE id = ?", change)
 
 
+def silent(_done: int, _all: int) -> None:
+    """Nobody watches how a copy grows."""
+
+
+def forget_place(database: Path) -> None:
+    """It does not say any more where it stood."""
+    with closing(sqlite3.connect(database)) as base, suppress(sqlite3.Error), base:
+        base.execute("DELETE FROM meta WHERE key = 'place'")
+
+
 class Copier:
-    """Copies files; two names of one file stay so."""
+    """Copies files; two names of one file stay so, and sockets stay behind."""
 
     def __init__(self) -> None:
         self._copies: dict[int, str] = {}
 
     def __call__(self, source: str, target: str) -> None:
         found = os.stat(source)
+        if stat.S_ISSOCK(found.st_mode):
+            return
         if found.st_nlink == 1:
             shutil.copy2(source, target)
         elif found.st_ino in self._copies:
@@ -256,19 +282,30 @@ class Copier:
 class Scenario:
     """`template`: the state to begin with.  `edit`: what a person does to it; returns every
     text of theirs that must not be lost.  `run`: what the manager then does; may be repeated.
-    `after`: cell -> folders whose CSV has its row at the end."""
+    `after`: cell -> folders whose CSV has its row at the end.
+
+    `stands`: raises unless what was told holds, before anything is recovered.  `restart`: what
+    is begun anew after a death, if that is no manager.  `databases`: the power is lost around
+    the names and copies of databases too.  `lost`: no manager starts until `run` has ended.
+    """
 
     name: str
     template: str
     run: Callable[[Home, Disk, Tell], None]
     after: dict[int, str]
     edit: Callable[[Room], list[bytes]] = lambda _room: []
+    stands: Callable[[Room, Collection[str]], None] = lambda _room, _told: None
+    restart: Callable[[Home, Disk, Tell], None] | None = None
+    databases: bool = False
+    lost: bool = False
 
     def __str__(self) -> str:
         return self.name
 
 
 STOCK: Final = {0: "ab", 1: "ab", 5: "ab"}
+FULL: Final = ("stocked", "backed_up")
+"""The rooms that begin with these rows."""
 
 
 def saying(*batches: tuple[Request, ...]) -> Callable[[Home, Disk, Tell], None]:
@@ -295,7 +332,7 @@ q: {output_dir: deep/c, combinations: {where: [there], seed: [0, 1]}}
 EXPERIMENT: Final = "def measure(seed: int, where: str) -> dict: ..."
 
 
-def _sweep_files(home: Home, disk: Disk, tell: Tell) -> None:
+def sweep_files(home: Home, disk: Disk, tell: Tell) -> None:
     """The whole of the command `init`; it ends as a person sees it."""
     files = {"sweep.yaml": SWEEP, "measured.py": EXPERIMENT}
     for name, text in files.items():
@@ -369,31 +406,54 @@ class AtDesk:
         return reply
 
 
-def _absent_manager(home: Home, disk: Disk, tell: Tell) -> None:
-    """Runs a task while no manager is there; another worker hands in what was left."""
-    place = Here(home, home.root.resolve(), home.queue_id())
-    with opened(home, disk, tell) as desk:
+def here(home: Home, _disk: Disk) -> Place:
+    """The home that it shares with the manager."""
+    return Here(home, home.root.resolve(), home.queue_id())
+
+
+Measured = Callable[[Order, Disk, Tell], dict[str, Any]]
+
+
+def nothing_large(_order: Order, _disk: Disk, _tell: Tell) -> dict[str, Any]:
+    return {}
+
+
+def no_manager(
+    place_of: Callable[[Home, Disk], Place] = here,
+    answer: QueueError | None = None,
+    measured: Measured = nothing_large,
+) -> Callable[[Home, Disk, Tell], None]:
+    """Runs a task while no manager is there, or one that gives that answer; another worker hands
+    in what was left.  `measured`: metrics beside its value."""
+
+    def run(home: Home, disk: Disk, tell: Tell) -> None:
+        place = place_of(home, disk)
+        value = 1.0 if isinstance(disk, FaultyDisk) else 2.0  # this run's own
+        with opened(home, disk, tell) as desk:
+            delivery = Delivery(place, disk)
+            delivery.adopt(["w"])
+            _hand_in(delivery, desk)
+            desk.take_in()
+            task = _task(desk, "w")
+        if task is None:
+            return
         delivery = Delivery(place, disk)
-        delivery.adopt(["w"])
-        _hand_in(delivery, desk)
-        task = _task(desk, "w")
-    if task is None:
-        return
-    delivery = Delivery(place, disk)
-    value = 1.0 if isinstance(disk, FaultyDisk) else 2.0  # this run's own
-    ending = Ending(COMPLETED, {"value": value})
-    order = place.order(task, "w", Device("cpu", "cpu", "cpu"))
-    kept = f"{KEPT} {task.seed} {value}"
-    with suppress(OSError):
-        outcome.write(order, ending, disk)
-        tell(kept)
-    report = outcome.message(order, ending)
-    assert report is not None
-    delivery.settle(report, ManagerUnreachable(), order)
-    if any(home.root.rglob(f"{unsubmitted.FOLDER}/[!.]*.json")):
-        tell(kept)
-    with opened(home, disk, tell) as desk:
-        _hand_in(delivery, desk)
+        order = place.order(task, "w", Device("cpu", "cpu", "cpu"))
+        ending = Ending(COMPLETED, {"value": value} | measured(order, disk, tell))
+        kept = f"{KEPT} {task.seed} {value}"
+        with suppress(OSError):
+            outcome.write(order, ending, disk)
+            tell(kept)
+        report = outcome.message(order, ending)
+        assert report is not None
+        delivery.settle(report, answer or ManagerUnreachable(), order)
+        if any(home.root.rglob(f"{unsubmitted.FOLDER}/[!.]*.json")):
+            tell(kept)
+        with opened(home, disk, tell) as desk:
+            _hand_in(delivery, desk)
+            desk.take_in()
+
+    return run
 
 
 def _hand_in(delivery: Delivery, desk: Desk) -> None:
@@ -502,7 +562,7 @@ MAIN: Final = (
 )
 MORE: Final = (
     Scenario("a new home", "bare", _new_home, {}),
-    Scenario("sweep files", "bare", _sweep_files, {}),
+    Scenario("sweep files", "bare", sweep_files, {}),
     Scenario("init", "empty", _init, {0: "ab"}),
     Scenario(
         "a link to completed tasks",
@@ -511,7 +571,7 @@ MORE: Final = (
         STOCK | {0: "abc", 1: "abc", 2: "ac"},
     ),
     Scenario("a worker", "fresh", _worker, {0: "ab"}),
-    Scenario("an absent manager", "fresh", _absent_manager, {0: "ab"}),
+    Scenario("an absent manager", "fresh", no_manager(), {0: "ab"}),
     Scenario("files left by workers", "stocked", _take_in, STOCK | {2: "a", 4: "ab"}, _leave_files),
     Scenario(
         "a file before the first result",
@@ -549,6 +609,6 @@ def promised(told: Iterable[str], scenario: Scenario) -> set[tuple[int, str]]:
     """Cell and folder of every row that was promised: of submissions, and of links to results."""
     pairs = [each.split("/", 1) for each in told if "/" in each]
     submitted = {int(cell) for cell, folder in pairs if not folder}
-    done = submitted | (set(STOCK) if scenario.template == "stocked" else set())
+    done = submitted | (set(STOCK) if scenario.template in FULL else set())
     rows = {(cell, name) for cell in submitted for name in LINKS[cell]}
     return rows | {(int(cell), name) for cell, name in pairs if name and int(cell) in done}

@@ -265,15 +265,25 @@ def folder_of(fd: int) -> Path:
 
 
 @contextmanager
-def faulty_commits(plan: Plan) -> Iterator[None]:
-    """Inside the block every commit that changes a database is a call of the plan."""
+def faulty_commits(
+    plan: Plan, committed: Callable[[Path], None] = lambda _: None
+) -> Iterator[None]:
+    """Inside the block every commit that changes a database is a call of the plan.
+
+    `committed` hears of which file each was.
+    """
 
     def commit(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
         if driver.total_changes == connection.info.get("changes", 0):
             return
         connection.info["changes"] = driver.total_changes
-        plan.perform("commit", "", driver.commit, nothing, error=_commit_error)
+
+        def real() -> None:
+            driver.commit()
+            committed(Path(driver.execute("PRAGMA database_list").fetchone()[2]))
+
+        plan.perform("commit", "", real, nothing, error=_commit_error)
 
     event.listen(Engine, "commit", commit)
     try:

@@ -3,8 +3,9 @@
 A `Platter` notes what is on stable storage: the content of a file when it was last synced, the
 names in a folder when that was last synced.  `after_power_loss` says what a machine finds when
 the power is back; the policies are what a filesystem may have written by itself meanwhile.
-SQLite's own files are taken at their word here: it syncs what it commits; that this is so is
-seen on a real filesystem that forgets (`forgetful.py`).  What is not here: when the power goes.
+SQLite is taken at its word here: what it has committed is durable, with the names of its files;
+that this is so is seen on a real filesystem that forgets (`forgetful.py`).  A database that we
+copied, moved or put in place is a file as any other.  What is not here: when the power goes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from sqlqueue.disk import Disk
 from sqlqueue.home import NAME
 
 OWN: Final = ("queue.db", "manager.lock")
+BUT_LOCKS: Final = ("queue.db-shm", "manager.lock")
+"""Only what nobody needs after a loss of power."""
 SECTOR_BYTES: Final = 512
 
 Names = dict[str, tuple[int, bool]]
@@ -85,22 +88,40 @@ def inodes_of(old: Path, new: Path) -> dict[int, int]:
     return {
         each.stat().st_ino: (new / each.relative_to(old)).stat().st_ino
         for each in [old, *old.rglob("*")]
-        if not each.is_symlink() and not each.name.startswith(OWN)
+        if not each.name.startswith(OWN) and not each.is_symlink()
+        if each.is_file() or each.is_dir()
     }
 
 
 class Platter:
     """What is durable of the tree under `root`; at the beginning, all of it."""
 
-    def __init__(self, root: Path, durable: Image | None = None) -> None:
-        self.durable = durable or image_of(root)
+    def __init__(self, root: Path, durable: Image | None = None, but: Left = OWN) -> None:
+        self.durable = durable or image_of(root, but)
+        self.but = but
+        self.databases: set[int] = set()
 
     def note_content(self, path: Path) -> None:
         if path.is_file():
             self.durable.contents[path.stat().st_ino] = path.read_bytes()
 
     def note_names(self, folder: Path) -> None:
-        self.durable.names[folder.stat().st_ino] = names_in(folder)
+        self.durable.names[folder.stat().st_ino] = names_in(folder, self.but)
+
+    def note_commit(self, database: Path) -> None:
+        """From now on SQLite answers for the content of these files."""
+        for path in (database, *(Path(f"{database}{end}") for end in ("-wal", "-journal"))):
+            if path.exists() and not path.name.startswith(self.but):
+                names = self.durable.names.get(path.parent.stat().st_ino, {})
+                number = path.stat().st_ino
+                self.durable.names[path.parent.stat().st_ino] = names | {path.name: (number, False)}
+                self.databases.add(number)
+
+    def durable_now(self, now: Image) -> Image:
+        """What would be on stable storage if the power went at this moment."""
+        kept = {each: now.contents[each] for each in self.databases & now.contents.keys()}
+        self.durable.contents |= kept
+        return self.durable.copy()
 
 
 class NotingDisk(Disk):

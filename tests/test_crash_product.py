@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from command_scenarios import BESIDE
 from crash_proof import Workshop, deaths, errors, workshop
 from crash_scenarios import ALL, Scenario
 from faults import ERRORS
@@ -23,13 +24,13 @@ def shop() -> Iterator[Workshop]:
         yield made
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=str)
+@pytest.mark.parametrize("scenario", (*ALL, *BESIDE), ids=str)
 def test_a_death_at_every_call(shop: Workshop, scenario: Scenario) -> None:
     for at, mode in deaths(shop.calls(scenario)):
         shop.dies(scenario, at, mode)
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=str)
+@pytest.mark.parametrize("scenario", (*ALL, *BESIDE), ids=str)
 def test_a_death_at_every_call_of_the_recovery(shop: Workshop, scenario: Scenario) -> None:
     pairs = shop.dies_in_recovery(scenario)
     assert pairs > 0
@@ -37,7 +38,7 @@ def test_a_death_at_every_call_of_the_recovery(shop: Workshop, scenario: Scenari
 
 
 @pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("scenario", ALL, ids=str)
+@pytest.mark.parametrize("scenario", (*ALL, *BESIDE), ids=str)
 def test_an_error_at_every_call(shop: Workshop, scenario: Scenario, stays: bool) -> None:
     for mode in ERRORS:
         for at in errors(shop.calls(scenario)):

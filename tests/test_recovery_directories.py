@@ -72,6 +72,26 @@ def test_a_directory_that_is_away_comes_back(
     agrees(room, rows(0, 1, 2, 3, 4, 5), [])
 
 
+@pytest.mark.parametrize("live", [True, False], ids=["running", "none runs"])
+def test_nothing_is_put_where_a_disk_is_not_mounted(room: Room, live: bool) -> None:
+    """File and marker are both gone: what is there may be the folder below a mount."""
+    with opened(room.home) as desk:
+        gone(room)
+        (room.root / "a").mkdir()
+        if not live:
+            desk.committer.close()
+            desk.committer.open()
+        assert submit(desk, 2, 3) == [Error, Ack]
+        desk.later()
+        (why,) = desk.committer.outputs.trouble().values()
+        assert "is a disk not mounted?" in why
+        assert list((room.root / "a").iterdir()) == []
+        back(room)
+        desk.later()
+        assert submit(desk, 2) == [Ack]
+    agrees(room, rows(0, 1, 2, 3, 5), [])
+
+
 def as_nobody(room: Room, work: Callable[[Tell], None]) -> None:
     """Does the work as a user for whom permissions count."""
 

@@ -19,7 +19,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -49,6 +49,7 @@ class Options:
     until_done: bool = False
     limits: Limits = DEFAULT
     writer: Callable[..., Writer] = Writer
+    disk: Disk = field(default_factory=Disk)
 
 
 def serve(
@@ -128,7 +129,7 @@ class Server:
         log.info("Listening on %s", self._unix.path)
         if self._wants_tcp():
             self._open_tcp()
-        Disk().write_beside(self._home.manager_file, self._description(), 0o600)
+        self._note_where()
         for door in self._doors:
             door.open()
 
@@ -148,6 +149,10 @@ class Server:
         log.info(
             "Listening on %s:%s (TLS, certificate %s...)", host, port, self._keys.fingerprint[:16]
         )
+
+    def _note_where(self) -> None:
+        data = self._description()
+        self._options.disk.write_beside(self._home.manager_file, data, 0o600)
 
     def _description(self) -> bytes:
         """What `manager.json` says."""
@@ -180,7 +185,7 @@ class Server:
         """A manager that nobody can find is none: its file comes back when it was removed."""
         if not self._home.manager_file.exists():
             with contextlib.suppress(OSError):
-                Disk().write_beside(self._home.manager_file, self._description(), 0o600)
+                self._note_where()
                 log.warning("%s was gone; written again", self._home.manager_file)
 
     def _look(self) -> None:

@@ -110,13 +110,17 @@ def _whole(copy: Path) -> bool:
 
 
 def _take_place(home: Home, copy: Path, disk: Disk) -> None:
-    """The journal goes last: what it undoes is undone in the copy, and once more is no harm."""
+    """The journal goes last: what it undoes is undone in the copy, and once more is no harm.
+
+    Not before the copy stands there for good: the old database is nothing without its journal.
+    """
     fd = os.open(copy, os.O_RDWR | os.O_CLOEXEC)
     try:
         disk.fsync(fd)
     finally:
         os.close(fd)
     disk.replace(copy, home.database)
+    disk.fsync_dir(home.path)
     with suppress(FileNotFoundError):
         disk.unlink(_journal(home.database))
     disk.fsync_dir(home.path)

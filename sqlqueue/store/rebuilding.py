@@ -189,7 +189,6 @@ def put_in_place(home: Home, disk: Disk) -> list[str]:
     finally:
         os.close(fd)
     disk.replace(part, home.recovered)
-    disk.fsync_dir(home.path)
     return finish(home, disk)
 
 
@@ -206,7 +205,8 @@ def _free_name(home: Home) -> Path:
 def finish(home: Home, disk: Disk) -> list[str]:
     """Moves what stands there aside, first the database, then what belongs to it.
 
-    In this order: a log that is left alone would be taken for the new database's own.
+    In this order: a log that is left alone would be taken for the new database's own.  Before any
+    of it goes, the sync that is part of `set_aside` makes the new database's name durable too.
     """
     target = _free_name(home)
     moved = []

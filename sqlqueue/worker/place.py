@@ -102,9 +102,10 @@ def shared(home: Home) -> Place:
     return Place(home, home.root.resolve(), home.queue_id())
 
 
-def remote(address: str, token: str | None) -> Place:
+def remote(address: str, token: str | None, disk: Disk | None = None) -> Place:
     """Elsewhere: the manager at `host:port`."""
     folder = state_folder() / "remote" / re.sub("[^A-Za-z0-9._-]", "_", address)
-    Disk().make_folders(folder, 0o700)
+    disk = disk or Disk()
+    disk.make_folders(folder, 0o700)
     home = Home(folder)
-    return Place(home, Path.cwd().resolve(), home.create(), address, token)
+    return Place(home, Path.cwd().resolve(), home.create(disk), address, token)
