@@ -51,7 +51,7 @@ KINDS = {"shared": False, "local": True}
 def test_a_cut(tmp_path: Path, kind: str) -> None:
     with machine(tmp_path, 1, local=KINDS[kind]) as made:
         made.live(8, workers=0)
-        made.live(4, workers=0)
+        recovered(made)
 
 
 @pytest.mark.crash
