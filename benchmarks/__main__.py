@@ -49,7 +49,7 @@ def main() -> None:
 def measured(folder: Path, quick: bool) -> Run:
     before = os.getloadavg()[0]
     size, sizes = (QUICK, QUICK_SIZES) if quick else (Size(), FULL_SIZES)
-    tasks, runs = (100, 2) if quick else (2_000, 10)
+    tasks, runs = (100, 1) if quick else (2_000, 10)
     return Run(
         machine=machine.described(folder),
         command=" ".join(["python -m benchmarks", *(["--quick"] if quick else [])]),

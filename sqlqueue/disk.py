@@ -13,6 +13,9 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class Disk:
@@ -95,6 +98,23 @@ class Disk:
         fd = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, mode)
         try:
             self.append(fd, data)
+            self.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def write_again(self, path: Path) -> None:
+        """Writes what is read from a file into it once more, and syncs it.
+
+        A sync that failed may have left content in memory that the next one takes for durable.
+        Every byte stays as it is throughout, so that others may go on reading.
+        """
+        fd = self.open(path, os.O_RDWR)
+        try:
+            position = 0
+            while data := os.pread(fd, _CHUNK_BYTES, position):
+                while data:
+                    done = os.pwrite(fd, data, position)
+                    data, position = data[done:], position + done
             self.fsync(fd)
         finally:
             os.close(fd)

@@ -140,6 +140,12 @@ class DatabaseDamaged(StorageFailure):
     code = "database_damaged"
 
 
+class LockLost(StorageFailure):
+    """The home's lock does not hold any more: this manager stops; nothing was stored."""
+
+    code = "lock_lost"
+
+
 class ManagerStopping(Retryable):
     """The manager is stopping; nothing was stored."""
 
@@ -158,7 +164,7 @@ class ManagerRunning(QueueError):
     code = "manager_running"
 
 
-class EpochLost(QueueError):
+class EpochLost(Retryable):
     """A newer manager has taken this home over; this one must not write any more."""
 
     code = "epoch_lost"

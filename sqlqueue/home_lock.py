@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlqueue.errors import EpochLost, HomeError, ManagerRunning, StorageFailure
+from sqlqueue.errors import EpochLost, HomeError, LockLost, ManagerRunning, StorageFailure
 from sqlqueue.filesystems import on_network
 from sqlqueue.holder import elsewhere, hanging, holder_of, in_use
 from sqlqueue.home import Home
@@ -107,14 +107,25 @@ class HomeLock:
         Used from one thread; a turn inside a turn is part of it.
         """
         if self._turn is not None and not self._turns:
-            fcntl.flock(self._turn, fcntl.LOCK_EX)
+            self._begin_turn(self._turn)
         self._turns += 1
         try:
             yield
         finally:
             self._turns -= 1
             if self._turn is not None and not self._turns:
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
+                with contextlib.suppress(OSError):  # then the next one cannot begin either
+                    fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _begin_turn(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:  # a network filesystem that was away has forgotten our locks
+            raise LockLost(
+                f"{self._home.turn}: cannot be locked any more: {error.strerror}; the filesystem "
+                "was away, and another host may have taken the queue meanwhile.  What was acked "
+                "is safe; start `sqlqueue serve` again when the filesystem is back"
+            ) from None
 
     def check(self) -> None:
         """Raises `EpochLost` once another holds the home, `HomeError` once it is gone."""
@@ -248,7 +259,8 @@ class HomeLock:
     def _close(self) -> None:
         for fd in (self._fd, self._turn):
             if fd is not None:
-                os.close(fd)
+                with contextlib.suppress(OSError):  # of a filesystem that went away
+                    os.close(fd)
         self._fd = self._turn = None
         self._turns = 0
 

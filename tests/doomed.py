@@ -9,6 +9,7 @@ What is not here: how often, and which disk (`campaign/test_power_cuts.py`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from clients import Client
@@ -27,7 +29,7 @@ from tally import count
 
 from conftest import audit
 from sqlqueue.home import NAME, Home
-from support import Cli, environment, wait_until
+from support import Cli, connect, environment, exchange, wait_until
 
 EXPERIMENT = """
 from ledger import metrics
@@ -36,6 +38,7 @@ def measure(seed: int) -> dict:
     return metrics(seed, "child")
 """
 FOLDERS = ("one", "two", "three/deep")
+AILING = ("queue.db*", "final_results.csv", "*.json", "*")
 SWEEP = 60
 """Seeds that each further sweep file adds; it links as many older ones anew."""
 SAVED = re.compile(r"Saved result for \S+_(\d+) to (\S+)/final_results\.csv")
@@ -74,6 +77,8 @@ class Machine:
     ledger: Ledger
     seed: int
     policies: tuple[str, ...] = tuple(POLICIES)
+    ailing: bool = False
+    """Whether now and then some calls of the disk fail before its power is cut."""
     clients: list[Client] = field(default_factory=list)
     sweeps: int = 0
     forgot: int = 0
@@ -132,6 +137,8 @@ class Machine:
         adding = self.chance.random() < 0.4 and self.crew.start("init", self.sweep(folder))
         threads = self.work()
         enough = self.ledger.heard() + acks
+        if self.ailing:
+            self.ail()
         wait_until(
             lambda: threads.over.is_set() or self.ledger.heard() >= enough, 120.0, f"{acks} acks"
         )
@@ -141,6 +148,12 @@ class Machine:
         if adding and adding.poll() == 0:
             self.added(folder)
         self.cut(threads)
+
+    def ail(self) -> None:
+        """A few syncs, or a few writes, fail in a row, sooner or later."""
+        call, names = self.chance.choice(["fsync", "fsync", "write"]), self.chance.choice(AILING)
+        times, after = self.chance.randint(1, 5), self.chance.randrange(20)
+        self.disk.fail(call, names, errno.EIO, times, after)
 
     def die_early(self, seconds: float) -> None:
         """The power is gone while they begin, recover, or have just begun."""
@@ -166,6 +179,13 @@ class Machine:
             threads.start(self.clients[-1].run)
         return threads
 
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the manager answers."""
+        found = self.crew.home.manager()
+        assert found is not None, self.crew.said()[-3000:]
+        with connect(self.crew.home.path / str(found["unix_socket"])) as connection:
+            return exchange(connection, message)
+
     def client(self, name: str, threads: Threads) -> Client:
         chance = random.Random(f"{self.seed} {name} {self.disk.cuts}")
         return Client(self.crew.home, self.ledger, name, chance, threads.over)
@@ -173,6 +193,7 @@ class Machine:
     def cut(self, threads: Threads) -> None:
         policy = self.chance.choice(self.policies)
         self.disk.cut()
+        count("injected errors", self.disk.heal())
         self.everybody_is_gone()
         threads.end()
         threads.check()

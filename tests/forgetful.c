@@ -1,12 +1,16 @@
 /* A filesystem that notes what is durable: a layer over a folder, every call is that folder's.
  *
- * forgetful FOLDER STORE LIE mount-point and options of FUSE
+ * forgetful FOLDER STORE LIE FAULTS mount-point and options of FUSE
  *
  * What a sync makes durable goes to STORE, whole or not at all: `<inode>.data` for the content
  * of a file, `<inode>.names` for the names in a folder ("inode kind name", each ended by a zero).
  * Whoever kills this process, cuts the power; what is then found is for `forgetful.py` to say.
  * LIE: a pattern of names (of folders with a slash after them) whose syncs are answered and not
- * done, as a disk does that lies.  What is not here: locks (the kernel's own), extended attributes.
+ * done, as a disk does that lies.
+ * FAULTS: a file, shared with whoever ails the disk, that holds `struct fault`s: calls that fail.
+ * A sync that fails forgets what it was to make durable, as Linux does: it is read back as if it
+ * were there, the next sync says that all is well, and only what is written again gets durable.
+ * What is not here: locks (the kernel's own), extended attributes.
  */
 #define FUSE_USE_VERSION 34
 #define _GNU_SOURCE
@@ -18,18 +22,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #define BUCKETS 4096
+#define FAULTS 8
 #define REPLY(call) fuse_reply_err(req, (call) < 0 ? errno : 0)
 
 struct node {
     int fd; /* O_PATH: good also when the name is gone */
     ino_t ino;
     uint64_t lookups;
+    int disk; /* since a sync failed: what the next one makes durable; else 0 */
     struct node *next;
+};
+
+struct fault {
+    char call[16], names[40]; /* patterns: `write`, `fsync`...; of folders with a slash after them */
+    int32_t error, after;     /* so many calls are done first */
+    int32_t left, met;        /* how often it still fails, below 0: always; how often it did */
 };
 
 struct way { char path[64]; };
@@ -37,6 +50,7 @@ struct way { char path[64]; };
 static struct node root = {.lookups = 1};
 static struct node *nodes[BUCKETS];
 static const char *store, *lie;
+static struct fault *faults;
 
 /* --- nodes ------------------------------------------------------------------------------- */
 
@@ -73,6 +87,8 @@ static void unlearn(fuse_ino_t ino, uint64_t times) {
         ;
     *place = node->next;
     close(node->fd);
+    if (node->disk)
+        close(node->disk);
     free(node);
 }
 
@@ -96,20 +112,25 @@ static void reply_entry(fuse_req_t req, int done, fuse_ino_t parent, const char 
 
 /* --- what is durable ------------------------------------------------------------------------ */
 
-static int lies(int fd, const char *end) {
-    char path[4096], *name;
+static const char *name_of(int fd, const char *end) {
+    static char path[4096];
+    char *name;
     ssize_t length = readlink(way_to(fd).path, path, sizeof path - 2);
-    if (length < 0)
-        return 0;
-    strcpy(path + length, end);
-    for (name = path + length; name > path && name[-1] != '/'; name--)
+    strcpy(path + (length < 0 ? 0 : length), end);
+    for (name = path + (length < 0 ? 0 : length); name > path && name[-1] != '/'; name--)
         ;
-    return !fnmatch(lie, name, 0);
+    return name;
+}
+
+static int lies(int fd, const char *end) { return !fnmatch(lie, name_of(fd, end), 0); }
+
+static int note_path(char *target, ino_t ino, const char *kind) {
+    return snprintf(target, 4096, "%s/%llu.%s", store, (unsigned long long)ino, kind);
 }
 
 static int begin_note(char *target, ino_t ino, const char *kind) {
     char path[4096];
-    snprintf(target, 4096, "%s/%llu.%s", store, (unsigned long long)ino, kind);
+    note_path(target, ino, kind);
     snprintf(path, sizeof path, "%s/new", store);
     return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
@@ -130,18 +151,40 @@ static int write_all(int into, const char *data, size_t size) {
     return 0;
 }
 
-static int note_content(struct node *node) {
-    static char data[1 << 20], target[4096];
-    int from = open(way_to(node->fd).path, O_RDONLY | O_CLOEXEC), into;
-    ssize_t size = -1;
-    if (from < 0)
-        return -1;
-    into = begin_note(target, node->ino, "data");
-    while (into >= 0 && (size = read(from, data, sizeof data)) > 0)
+static int copy(int from, int into) {
+    static char data[1 << 20];
+    ssize_t size;
+    off_t at = 0;
+    for (; (size = pread(from, data, sizeof data, at)) > 0; at += size)
         if (write_all(into, data, size) < 0)
-            break;
-    close(from);
-    return into < 0 || size ? -1 : end_note(into, target);
+            return -1;
+    return size;
+}
+
+static int note_content(struct node *node) {
+    static char target[4096];
+    int from = node->disk ? node->disk : open(way_to(node->fd).path, O_RDONLY | O_CLOEXEC);
+    int into = from < 0 ? -1 : begin_note(target, node->ino, "data");
+    int done = into < 0 ? -1 : copy(from, into);
+    if (!node->disk)
+        close(from);
+    return done < 0 ? -1 : end_note(into, target);
+}
+
+/* What was not durable stays where it is read from, and is never going to be durable. */
+static void forget_unsynced(struct node *node) {
+    char path[4096];
+    int note;
+    if (node->disk)
+        close(node->disk);
+    note_path(path, node->ino, "disk");
+    node->disk = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    note_path(path, node->ino, "data");
+    note = open(path, O_RDONLY | O_CLOEXEC);
+    if (note >= 0) {
+        copy(note, node->disk);
+        close(note);
+    }
 }
 
 static int note_names(struct node *node) {
@@ -162,13 +205,42 @@ static int note_names(struct node *node) {
     return into < 0 ? -1 : end_note(into, target);
 }
 
+/* --- what fails -------------------------------------------------------------------------- */
+
+static int fault(const char *call, const char *name) {
+    for (struct fault *each = faults; each < faults + FAULTS; each++)
+        if (each->left && !fnmatch(each->call, call, 0) && !fnmatch(each->names, name, 0)) {
+            if (each->after-- > 0)
+                continue;
+            each->after = 0;
+            each->left -= each->left > 0;
+            each->met++;
+            return each->error;
+        }
+    return 0;
+}
+
+/* Answers a call that is to fail, and says so. */
+static int fails(fuse_req_t req, const char *call, const char *name) {
+    int error = fault(call, name);
+    if (error)
+        fuse_reply_err(req, error);
+    return error;
+}
+
 static void on_fsync(fuse_req_t req, fuse_ino_t ino, int only_data, struct fuse_file_info *fi) {
     (void)only_data, (void)fi;
+    if (fails(req, "fsync", name_of(fd_of(ino), ""))) {
+        forget_unsynced(node_of(ino));
+        return;
+    }
     REPLY(lies(fd_of(ino), "") ? 0 : note_content(node_of(ino)));
 }
 
 static void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int only_data, struct fuse_file_info *fi) {
     (void)only_data, (void)fi;
+    if (fails(req, "fsync", name_of(fd_of(ino), "/")))
+        return;
     REPLY(lies(fd_of(ino), "/") ? 0 : note_names(node_of(ino)));
 }
 
@@ -224,6 +296,9 @@ static int set(fuse_ino_t ino, struct stat *wish, int what, struct fuse_file_inf
     if (what & FUSE_SET_ATTR_SIZE &&
         (fi ? ftruncate(fi->fh, wish->st_size) : truncate(way.path, wish->st_size)) < 0)
         return -1;
+    if (what & FUSE_SET_ATTR_SIZE && node_of(ino)->disk &&
+        ftruncate(node_of(ino)->disk, wish->st_size) < 0)
+        return -1;
     if (what & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME))
         return utimensat(AT_FDCWD, way.path, times, 0);
     return 0;
@@ -231,6 +306,8 @@ static int set(fuse_ino_t ino, struct stat *wish, int what, struct fuse_file_inf
 
 static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *wish, int what,
                        struct fuse_file_info *fi) {
+    if (what & FUSE_SET_ATTR_SIZE && fails(req, "truncate", name_of(fd_of(ino), "")))
+        return;
     if (set(ino, wish, what, fi) < 0)
         fuse_reply_err(req, errno);
     else
@@ -249,6 +326,8 @@ static void on_readlink(fuse_req_t req, fuse_ino_t ino) {
 }
 
 static void on_symlink(fuse_req_t req, const char *to, fuse_ino_t parent, const char *name) {
+    if (fails(req, "create", name))
+        return;
     reply_entry(req, symlinkat(to, fd_of(parent), name), parent, name);
 }
 
@@ -259,28 +338,40 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
         return;
     }
 #endif
+    if (fails(req, "create", name))
+        return;
     reply_entry(req, mknodat(fd_of(parent), name, mode, dev), parent, name);
 }
 
 static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
+    if (fails(req, "create", name))
+        return;
     reply_entry(req, mkdirat(fd_of(parent), name, mode), parent, name);
 }
 
 static void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
+    if (fails(req, "unlink", name))
+        return;
     REPLY(unlinkat(fd_of(parent), name, 0));
 }
 
 static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
+    if (fails(req, "unlink", name))
+        return;
     REPLY(unlinkat(fd_of(parent), name, AT_REMOVEDIR));
 }
 
 static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to,
                       const char *new_name, unsigned flags) {
+    if (fails(req, "rename", new_name))
+        return;
     REPLY(renameat2(fd_of(parent), name, fd_of(to), new_name, flags));
 }
 
 static void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name) {
     struct way way = way_to(fd_of(ino));
+    if (fails(req, "rename", name))
+        return;
     reply_entry(req, linkat(AT_FDCWD, way.path, fd_of(parent), name, AT_SYMLINK_FOLLOW), parent,
                 name);
 }
@@ -288,7 +379,10 @@ static void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi) {
     struct fuse_entry_param entry;
-    int fd = openat(fd_of(parent), name, (fi->flags & ~O_APPEND) | O_CREAT | O_CLOEXEC, mode);
+    int fd;
+    if (fails(req, "create", name))
+        return;
+    fd = openat(fd_of(parent), name, (fi->flags & ~O_APPEND) | O_CREAT | O_CLOEXEC, mode);
     if (fd < 0 || entry_at(parent, name, &entry) < 0) {
         fuse_reply_err(req, errno);
         return;
@@ -298,8 +392,10 @@ static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 }
 
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
-    int flags = fi->flags & ~(O_NOFOLLOW | O_APPEND | O_CREAT | O_EXCL);
-    int fd = open(way_to(fd_of(ino)).path, flags | O_CLOEXEC);
+    int flags = fi->flags & ~(O_NOFOLLOW | O_APPEND | O_CREAT | O_EXCL), fd;
+    if (fails(req, "open", name_of(fd_of(ino), "")))
+        return;
+    fd = open(way_to(fd_of(ino)).path, flags | O_CLOEXEC);
     if (fd < 0) {
         fuse_reply_err(req, errno);
         return;
@@ -315,9 +411,12 @@ static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at,
                     struct fuse_file_info *fi) {
-    char *data = malloc(size);
-    ssize_t done = pread(fi->fh, data, size, at);
-    (void)ino;
+    char *data;
+    ssize_t done;
+    if (fails(req, "read", name_of(fd_of(ino), "")))
+        return;
+    data = malloc(size);
+    done = pread(fi->fh, data, size, at);
     if (done < 0)
         fuse_reply_err(req, errno);
     else
@@ -327,9 +426,12 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at,
 
 static void on_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t at,
                      struct fuse_file_info *fi) {
-    ssize_t done = pwrite(fi->fh, data, size, at);
-    (void)ino;
-    if (done < 0)
+    struct node *node = node_of(ino);
+    ssize_t done;
+    if (fails(req, "write", name_of(node->fd, "")))
+        return;
+    done = pwrite(fi->fh, data, size, at);
+    if (done < 0 || (node->disk && pwrite(node->disk, data, done, at) < done))
         fuse_reply_err(req, errno);
     else
         fuse_reply_write(req, done);
@@ -392,14 +494,16 @@ int main(int count, char **words) {
     struct fuse_args args;
     struct fuse_cmdline_opts options;
     struct fuse_session *session;
-    if (count < 5)
+    if (count < 6)
         return 2;
     root.fd = open(words[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
     store = words[2], lie = words[3];
-    words[3] = words[0];
-    args = (struct fuse_args)FUSE_ARGS_INIT(count - 3, words + 3);
+    faults = mmap(NULL, FAULTS * sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  open(words[4], O_RDWR | O_CLOEXEC), 0);
+    words[4] = words[0];
+    args = (struct fuse_args)FUSE_ARGS_INIT(count - 4, words + 4);
     umask(0);
-    if (root.fd < 0 || fuse_parse_cmdline(&args, &options) < 0)
+    if (root.fd < 0 || faults == MAP_FAILED || fuse_parse_cmdline(&args, &options) < 0)
         return 2;
     struct stat found;
     fstat(root.fd, &found);

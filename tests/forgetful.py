@@ -5,14 +5,18 @@
 and of the rest what the policy says (`power.POLICIES`): the database is no exception.
 `local`: the kernel takes it for a disk of this machine, so that SQLite keeps its log in shared
 memory; otherwise it is a filesystem that hosts may share.  `restart(lie=)`: from now on syncs of
-what has such a name are answered and not done.  What is not here: who works on it, and what
-must hold.
+what has such a name are answered and not done.  `fail`: calls that fail until the disk is
+`heal`ed; what a sync that failed was to make durable is forgotten, and the next one says that
+all is well, as Linux has it.  What is not here: who works on it, and what must hold.
 """
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +36,12 @@ SOURCE: Final = Path(__file__).with_suffix(".c")
 NOTHING: Final = ""
 """No name fits."""
 DEVICE_BYTES: Final = 1 << 20
+FAULT: Final = struct.Struct("16s40siiii")
+"""As `forgetful.c` declares it: call, names, error, after, left, met."""
+LEFT: Final = struct.Struct("i")
+LEFT_AT: Final = struct.calcsize("16s40sii")
+MOST_FAULTS: Final = 8
+ALWAYS: Final = -1
 
 
 @contextmanager
@@ -75,6 +85,12 @@ class Disk:
     _layer: subprocess.Popen[bytes] | None = None
     _device: str = ""
     _before: Image = field(default_factory=lambda: Image(0))
+    _faults: int = 0
+
+    def __post_init__(self) -> None:
+        with (self.folder / "faults").open("w+b") as file:
+            file.truncate(MOST_FAULTS * FAULT.size)
+            self._ails = mmap.mmap(file.fileno(), 0)
 
     @property
     def now(self) -> Path:
@@ -91,8 +107,39 @@ class Disk:
         shutil.rmtree(self.durable, ignore_errors=True)
         self.durable.mkdir()
         self._before = image_of(self.now, ())
+        for inode, content in self._before.contents.items():
+            (self.durable / f"{inode}.data").write_bytes(content)
         self._mount()
         return forgot
+
+    def fail(
+        self, call: str, names: str = "*", error: int = errno.EIO, times: int = ALWAYS,
+        after: int = 0,
+    ) -> None:  # fmt: skip
+        """From now on those calls on what has such a name fail, always or so often.
+
+        Patterns: `write`, `fsync`, `open`, `create` (folders too), `rename` (of the new name; and
+        further names), `unlink`, `truncate`, `read`; names of folders have a slash after them.
+        `after`: so many are done first.
+        """
+        assert self._faults < MOST_FAULTS
+        place = self._faults * FAULT.size
+        FAULT.pack_into(self._ails, place, call.encode(), names.encode(), error, after, 0, 0)
+        LEFT.pack_into(self._ails, place + LEFT_AT, times)  # it holds from here on
+        self._faults += 1
+
+    def met(self) -> int:
+        """How many calls have failed since the disk was healed."""
+        places = range(0, self._faults * FAULT.size, FAULT.size)
+        return sum(int(FAULT.unpack_from(self._ails, each)[-1]) for each in places)
+
+    def heal(self) -> int:
+        """Nothing fails any more; returns how many calls have."""
+        met = self.met()
+        for number in range(self._faults):
+            LEFT.pack_into(self._ails, number * FAULT.size + LEFT_AT, 0)
+        self._faults = 0
+        return met
 
     def cut(self) -> None:
         """From here on not one more call is done."""
@@ -132,7 +179,8 @@ class Disk:
             self._device = self._a_device()
             options = f"allow_other,default_permissions,blkdev,fsname={self._device}"
         self.place.mkdir(parents=True, exist_ok=True)
-        words = [self.program, self.now, self.durable, self.lie, "-f", "-o", options, self.place]
+        words = [self.program, self.now, self.durable, self.lie, self.folder / "faults"]
+        words += ["-f", "-o", options, self.place]
         self._layer = subprocess.Popen(list(map(str, words)))
         wait_until(self.place.is_mount, 10.0, f"{self.place} being mounted")
 

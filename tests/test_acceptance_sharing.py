@@ -118,23 +118,19 @@ def test_a_file_of_the_users_own_is_refused_named_and_left(study: Study) -> None
 
 
 @pytest.mark.parametrize("manager_runs", [True, False], ids=["beside a manager", "alone"])
-@pytest.mark.parametrize("command", ["init", "verify --repair"])
-def test_a_directory_that_was_removed_is_made_again(
-    study: Study, manager_runs: bool, command: str
-) -> None:
+def test_a_directory_that_was_removed_is_made_again(study: Study, manager_runs: bool) -> None:
+    """By `init`, and, removed once more, by `verify --repair`."""
     one = study.write("one.yaml", "results_one", **grid([1, 4]))
     two = study.write("two.yaml", "deep/results_two", **grid([4]))
     study.run(one, two)
     if manager_runs:
         study.manager.start()
     before = (study.root / "deep/results_two/final_results.csv").read_bytes()
-    shutil.rmtree(study.root / "deep")
-    if command == "init":
-        study.init(one, two)
-    else:
-        study.cli.ok(*command.split())
-    assert (study.root / "deep/results_two/final_results.csv").read_bytes() == before
-    assert (study.root / "deep/results_two/.sqlqueue.json").exists()
+    for command in (["init", one, two], ["verify", "--repair"]):
+        shutil.rmtree(study.root / "deep")
+        study.cli.ok(*command)
+        assert (study.root / "deep/results_two/final_results.csv").read_bytes() == before
+        assert (study.root / "deep/results_two/.sqlqueue.json").exists()
     study.init(study.write("two.yaml", "deep/results_two", **grid([1, 4, 16])))
     if not manager_runs:
         study.manager.start()

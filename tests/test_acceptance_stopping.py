@@ -14,6 +14,12 @@ from support import wait_until
 SIGNALS = pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name
 )
+MOSTLY = pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT],
+    ids=lambda each: each.name,
+)
+"""The other signal, which the same handler takes, is left to the long runs."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +76,7 @@ def test_a_second_manager_is_refused_and_named(study: Study) -> None:
     assert study.totals() == {"pending": 1}
 
 
-@SIGNALS
+@MOSTLY
 def test_run_gives_back_stops_all_and_goes_on_from_there(
     study: Study, number: signal.Signals
 ) -> None:

@@ -199,8 +199,9 @@ ELSEWHERE = {
     "doctor/probe.py _one_sync: fsync": "measures how long a sync takes",
     "doctor/probe.py _sync_folder: fsync_dir": "asks whether folders can be synced",
     "home_lock.py _write_note: fsync": "for another host to read; who holds a lock dies with it",
+    "store/engine.py _make_log_durable: write_again: fsync": "`campaign/test_power_cuts.py` has it",
 }
-"""No proof loses the power around these: why nothing depends on them."""
+"""No proof here loses the power around these: why nothing depends on them, or which does."""
 
 
 def test_every_sync_is_listed() -> None:

@@ -39,7 +39,7 @@ from sqlqueue.protocol import (
     TaskReply,
     error_reply,
 )
-from sqlqueue.worker import code, deaths, devices, names, outcome, sources
+from sqlqueue.worker import asking, code, deaths, devices, names, outcome, sources
 from sqlqueue.worker import delivery as delivering
 from sqlqueue.worker import place as places
 from sqlqueue.worker.asking import Asker
@@ -506,8 +506,11 @@ def test_host_names_fit() -> None:
 # --- asking --------------------------------------------------------------------------
 
 
-def test_a_request_without_an_answer_is_repeated_under_its_own_id(place: Place) -> None:
+def test_a_request_without_an_answer_is_repeated_under_its_own_id(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else a task that was given out meanwhile waits for its lease to lapse."""
+    monkeypatch.setattr(asking, "POLL_SECONDS", 0.2)
     heard: list[str | None] = []
 
     def answer(request: Request) -> Reply:

@@ -183,8 +183,8 @@ class Server:
 
     def _stay_named(self) -> None:
         """A manager that nobody can find is none: its file comes back when it was removed."""
-        if not self._home.manager_file.exists():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if not self._home.manager_file.exists():
                 self._note_where()
                 log.warning("%s was gone; written again", self._home.manager_file)
 
@@ -240,9 +240,9 @@ class Server:
 
     def _withdraw(self) -> None:
         """Nobody is to look for a manager here any more."""
-        found = self._home.manager() or {}
-        if found.get("pid") == os.getpid() and found.get("hostname") == socket.gethostname():
-            with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it, or the whole filesystem, may be gone
+            found = self._home.manager() or {}
+            if found.get("pid") == os.getpid() and found.get("hostname") == socket.gethostname():
                 self._home.manager_file.unlink()
 
 

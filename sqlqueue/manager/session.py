@@ -2,7 +2,8 @@
 
 Promises: a transaction begins only in a turn of the lock, and only while no newer manager has
 taken over; after a failure the connection is never used again, and what was committed is
-not assumed: it is opened anew.  A damaged database ends all of it.  Used from one thread only.
+not assumed: it is opened anew, and what is then read is durable before a transaction ends.
+A damaged database ends all of it.  Used from one thread only.
 What is not here: what is in a transaction (`committer.py`).
 """
 
@@ -41,6 +42,8 @@ class Session:
         self._begin = begin
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._reread = False
+        """What was read back after a failure may not be durable until something is committed."""
         self.epoch = 0
         self.damage: DatabaseDamaged | None = None
 
@@ -91,7 +94,10 @@ class Session:
         with self.begun() as connection:
             if reading.epoch(connection) != self.epoch:
                 raise EpochLost
+            if self._reread:
+                queue.note_reopening(connection)
             yield connection
+        self._reread = False
 
     def _connect(self) -> None:
         try:
@@ -115,6 +121,7 @@ class Session:
             self._give_up(error)
         except (DatabaseError, OSError) as error:
             raise StorageFailure(f"the database cannot be opened: {error}") from None
+        self._reread = True
         with self.begun() as connection:
             self._begin(connection)
         log.warning("The database was opened anew")

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
-from sqlqueue.errors import ManagerStopping, QueueError, StorageFailure
+from sqlqueue.errors import LockLost, ManagerStopping, QueueError, StorageFailure
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
@@ -222,6 +222,8 @@ class Writer:
                 self._look_around()
             if jobs := self._intake.jobs(self._committer):
                 self._answer(self._committer.process(jobs))
+        except LockLost:
+            raise  # for good
         except StorageFailure as error:
             log.error("%s", error.message)
 

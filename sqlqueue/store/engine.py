@@ -42,6 +42,7 @@ def open_writer(home: Home, disk: Disk | None = None) -> Engine:
     """The engine of the one process that holds the home's lock; migrates if needed."""
     condition.check(home)
     _make_private(home.database, disk or Disk())
+    _make_log_durable(home.database, disk or Disk())
     engine = _engine(home.database, read_only=False, shared=not on_network(home.path))
     try:
         _migrate(engine, home.database)
@@ -196,6 +197,16 @@ def _make_private(path: Path, disk: Disk) -> None:
             path.chmod(0o600)
     except OSError as error:
         raise DatabaseError(f"{path}: cannot be made private: {error.strerror}") from None
+
+
+def _make_log_durable(path: Path, disk: Disk) -> None:
+    """What SQLite will read back from a log is on stable storage before it takes it for so.
+
+    A commit whose sync failed stands there all the same; what follows it would be lost with it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        disk.write_again(log)
 
 
 def _migrate(engine: Engine, path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Integer, Text, bindparam, cast, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.errors import IllegalMove
@@ -67,6 +67,13 @@ def advance_epoch(connection: Connection) -> int:
         statement.on_conflict_do_update(index_elements=["key"], set_={"value": str(number)})
     )
     return number
+
+
+def note_reopening(connection: Connection) -> None:
+    """Changes the database, whatever else the transaction does: its commit will be synced."""
+    times = insert(meta).values(key="reopened", value="1")
+    more = {"value": cast(cast(meta.c.value, Integer) + 1, Text)}
+    connection.execute(times.on_conflict_do_update(index_elements=["key"], set_=more))
 
 
 def know_queue(connection: Connection, queue_id: str) -> None:

@@ -42,7 +42,8 @@ def _one_of(column: str, values: type[State] | type[Outcome]) -> str:
     return f"{column} IN ({', '.join(repr(each.value) for each in values)})"
 
 
-# Small facts about the queue itself: its id, the epoch of the manager that may write.
+# Small facts about the queue itself: its id, the epoch of the manager that may write, how often
+# it was opened anew after a failure.
 meta = Table(
     "meta",
     metadata,

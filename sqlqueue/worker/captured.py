@@ -62,7 +62,8 @@ class Captured:
                 self._shorten()
             self._shorten()
         finally:
-            os.close(self._fd)
+            with contextlib.suppress(OSError):  # its filesystem may have gone away
+                os.close(self._fd)
 
     def _shorten(self) -> None:
         with contextlib.suppress(OSError):

@@ -171,7 +171,8 @@ def dial_home(home: Home, seconds: float) -> Wire:
     try:
         found = home.manager()
     except OSError as error:
-        raise HomeError(f"{home.manager_file}: cannot be read: {error.strerror}") from None
+        kind = HomeError if isinstance(error, PermissionError) else ManagerUnreachable
+        raise kind(f"{home.manager_file}: cannot be read: {error.strerror}") from None
     if found is None:
         raise ManagerUnreachable(
             f"no manager runs for {home.path} (no manager.json in it); start `sqlqueue serve`"

@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -33,7 +34,8 @@ class Name:
 
     def release(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
+            with suppress(OSError):  # of a filesystem that went away
+                os.close(self.fd)
 
 
 def host() -> str:

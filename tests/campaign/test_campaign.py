@@ -307,7 +307,7 @@ def fight(home: Home, cli: Cli, seed: int, size: Size, at_least: int = 0) -> Non
 
 @pytest.mark.timeout(300)
 def test_a_short_campaign(home: Home, cli: Cli) -> None:
-    fight(home, cli, 1, Size({"manager": 6, "worker": 3, "child": 4}, seconds=200.0))
+    fight(home, cli, 1, Size({"manager": 4, "worker": 2, "child": 3}, seconds=200.0))
 
 
 FULL = Size({"manager": 300, "worker": 250, "child": 400}, seconds=1500.0)
