@@ -114,7 +114,8 @@ class Home:
                        self.unsubmitted, self.workers):  # fmt: skip
             self._make(folder, disk)
         self._close_to_others()
-        disk.fsync_dir(self.root)
+        for folder in (self.path, self.root):  # whoever made them may have died before that
+            disk.fsync_dir(folder)
         if not self.identity_file.exists():
             self._identify({"format": 1, "queue": queue or uuid.uuid4().hex}, disk)
         return self.queue_id()

@@ -179,6 +179,12 @@ def state_in(root: Path) -> Iterator[None]:
             os.environ["XDG_STATE_HOME"] = before
 
 
+def a_state_folder(room: Room) -> list[bytes]:
+    """As every user has one."""
+    (room.root / "state").mkdir()
+    return []
+
+
 def elsewhere(_home: Home, disk: Disk) -> Place:
     return place.remote("node7:7433", None, disk)
 
@@ -386,7 +392,14 @@ BESIDE: Final = (
         stands=large_metrics_stand,
     ),
     Scenario("a result that is refused", "fresh", no_manager(answer=QueueError("no")), {0: "ab"}),
-    Scenario("a worker elsewhere", "fresh", worker_elsewhere, {0: "ab"}, restart=worker_elsewhere),
+    Scenario(
+        "a worker elsewhere",
+        "fresh",
+        worker_elsewhere,
+        {0: "ab"},
+        a_state_folder,
+        restart=worker_elsewhere,
+    ),
 )
 """As all others."""
 

@@ -104,8 +104,10 @@ def shared(home: Home) -> Place:
 
 def remote(address: str, token: str | None, disk: Disk | None = None) -> Place:
     """Elsewhere: the manager at `host:port`."""
-    folder = state_folder() / "remote" / re.sub("[^A-Za-z0-9._-]", "_", address)
-    disk = disk or Disk()
-    disk.make_folders(folder, 0o700)
+    base, disk = state_folder(), disk or Disk()
+    folder = base / "remote" / re.sub("[^A-Za-z0-9._-]", "_", address)
+    if not base.parent.is_dir():
+        disk.make_folders(base.parent, 0o700)
+    disk.make_folders(folder, 0o700, below=base.parent)
     home = Home(folder)
     return Place(home, Path.cwd().resolve(), home.create(disk), address, token)
