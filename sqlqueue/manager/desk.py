@@ -135,8 +135,8 @@ class Desk:
         request, role = question.request, question.connection.role
         assert request is not None
         assert role is not None
-        if (error := self._writer.fatal) is not None:
-            raise error
+        if self._writer.fatal is not None:
+            raise self._writer.refusal
         question.news = self._news
         self._in_flight += 1
         self._writer.put(Job(request=request, role=role, answer=question))

@@ -70,6 +70,8 @@ class Writer:
         self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._taken: list[Any] = []
+        """What was taken from it and has no answer yet."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._opened: Future[None] = Future()
         self._alone = on_network(home.path)
@@ -103,6 +105,16 @@ class Writer:
     def fatal(self) -> QueueError | None:
         """Why the writer gave up by itself, if it did."""
         return self._fatal
+
+    @property
+    def refusal(self) -> QueueError:
+        """What is said to whoever asks once it has ended: always that asking again may help.
+
+        Theirs is not the fault, and another manager may come.
+        """
+        if self._fatal is None:
+            return ManagerStopping()
+        return self._fatal if self._fatal.retryable else StorageFailure(self._fatal.message)
 
     def generation(self) -> int:
         """Grows whenever a task may have become available."""
@@ -157,11 +169,13 @@ class Writer:
         while not self._stopping:
             batch = list(self._drain())
             jobs = [each for each in batch if isinstance(each, Job)]
+            looks = [each for each in batch if isinstance(each, Future)]
+            self._taken = [*jobs, *looks]
             self._stopping = _STOP in batch
             self._process(jobs)
-            for look in batch:
-                if isinstance(look, Future):
-                    self._show(look)
+            for look in looks:
+                self._show(look)
+                self._taken.remove(look)
             if _TICK in batch and not self._stopping:
                 self._tick()
             if self._committer.damage is not None:
@@ -193,6 +207,7 @@ class Writer:
             together = list(group)
             for batch in [[job] for job in together] if alone else [together]:
                 self._answer(self._committer.process(batch))
+                del self._taken[: len(batch)]
 
     def _answer(self, answers: list[tuple[Job, Reply]]) -> None:
         if any(not isinstance(job.request, _QUIET) for job, _ in answers):
@@ -217,18 +232,21 @@ class Writer:
             log.error("%s", error.message)
 
     def _give_up(self, error: QueueError) -> None:
+        """Nobody is left without an answer, and whoever runs this hears of it at once."""
         self._fatal = error
+        for item in self._taken:
+            self._refuse(item)
         self._refuse_rest()
+        self._answered([])
 
     def _refuse_rest(self) -> None:
         """What came after the stop is refused, not lost: its sender asks again later."""
-        refused = self._fatal
-        if refused is None or not refused.retryable:  # theirs is not the fault: another may come
-            refused = ManagerStopping()
         with contextlib.suppress(queue.Empty):
             while True:
-                item = self._waiting.get_nowait()
-                if isinstance(item, Job):
-                    self._answered([(item, protocol.error_reply(refused))])
-                elif isinstance(item, Future):
-                    item.set_exception(refused)
+                self._refuse(self._waiting.get_nowait())
+
+    def _refuse(self, item: Any) -> None:
+        if isinstance(item, Job):
+            self._answered([(item, protocol.error_reply(self.refusal))])
+        elif isinstance(item, Future):
+            item.set_exception(self.refusal)
