@@ -152,6 +152,12 @@ class ManagerStopping(Retryable):
     code = "stopping"
 
 
+class EpochLost(Retryable):
+    """A newer manager has taken this home over: connect anew; this one writes nothing any more."""
+
+    code = "epoch_lost"
+
+
 class ManagerUnreachable(Retryable):
     """No manager answers."""
 
@@ -162,12 +168,6 @@ class ManagerRunning(QueueError):
     """Another manager owns this home."""
 
     code = "manager_running"
-
-
-class EpochLost(Retryable):
-    """A newer manager has taken this home over; this one must not write any more."""
-
-    code = "epoch_lost"
 
 
 def from_wire(code: str, message: str, retryable: bool) -> QueueError:

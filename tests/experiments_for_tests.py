@@ -38,6 +38,15 @@ def count(seed: int) -> dict[str, Any]:
     return {"calls": len(CALLS), "pid": os.getpid()}
 
 
+def note(seed: int) -> dict[str, Any]:
+    """Leaves a line for each time that it is run; returns once the gate of its eight is open."""
+    with Path("notes").open("a") as notes:
+        notes.write(f"{seed}\n")
+    while not Path(f"gate{seed // 8}").exists():
+        threading.Event().wait(0.02)
+    return {"noted": True}
+
+
 def say(seed: int, lines: int = 1) -> dict[str, Any]:
     for number in range(lines):
         print(f"line {number} of {seed}")

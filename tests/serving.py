@@ -67,6 +67,7 @@ class Echo:
         self.open.set()
         self.ticks = 0
         self.fatal: QueueError | None = None
+        self.refusal: QueueError = ManagerStopping()
         self.failing_start: QueueError | None = None
         self.done = False
         self.grown = 0

@@ -70,7 +70,7 @@ def test_it_repairs_nothing_and_judges_no_lease(core: Core, newer: Desk) -> None
 @pytest.mark.parametrize("last", ["job", "tick"])
 def test_its_writer_ends_and_says_why(core: Core, last: str) -> None:
     core.desk.committer.close()
-    answers: list[object] = []
+    answers: list[tuple[Job, protocol.Reply]] = []
     note: Answered = answers.extend
     writer = Writer(core.room.home, answered=note)
     writer.start()
@@ -83,7 +83,8 @@ def test_its_writer_ends_and_says_why(core: Core, last: str) -> None:
     wait_until(lambda: writer.fatal, what="the writer giving up")
     writer.stop()
     assert isinstance(writer.fatal, EpochLost)
-    assert answers == []
+    refused = [getattr(reply, "code", None) for _, reply in answers]
+    assert refused == (["epoch_lost"] if last == "job" else [])
     assert core.states()["p_1_1"] == "PENDING"
 
 

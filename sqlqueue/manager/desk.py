@@ -145,8 +145,8 @@ class Desk:
         role = connection.role
         assert request is not None
         assert role is not None
-        if (error := self._writer.fatal) is not None:
-            raise error
+        if self._writer.fatal is not None:
+            raise self._writer.refusal
         question.news = self._news
         self._in_flight += 1
         self._writer.put(Job(request, role, question, connection, question.units))

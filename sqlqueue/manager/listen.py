@@ -31,6 +31,10 @@ _PREFIX: Final = "sqlqueue-"
 _NO_SOCKETS: Final = {errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EROFS}
 
 
+class AddressInUse(UsageError):
+    """Another process listens at that address."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnixSocket:
     """A bound Unix socket; `recorded` is its path as `manager.json` says it."""
@@ -134,7 +138,8 @@ def bind_tcp(host: str | None, port: int, backlog: int) -> socket.socket:
     except OSError as error:
         where = f"{host or 'all interfaces'}, port {port}"
         reason = error.strerror or str(error)
-        raise UsageError(
+        kind = AddressInUse if error.errno == errno.EADDRINUSE else UsageError
+        raise kind(
             f"cannot listen on {where}: {reason}; choose another --host or --port (0: any free)"
         ) from None
     bound.setblocking(False)

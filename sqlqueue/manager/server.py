@@ -19,10 +19,10 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
 from sqlqueue import keys
 from sqlqueue.disk import Disk
@@ -37,12 +37,18 @@ from sqlqueue.manager.limits import DEFAULT, Limits
 from sqlqueue.manager.writer import Writer
 from sqlqueue.whereabouts import place_of
 
+PORT_SECONDS: Final = 10.0
+"""How long to wait for the port of a manager that was taken over; it looks every second."""
+
 log = logging.getLogger("sqlqueue.manager")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a manager is to be run.  `port` None and `host` None: no TCP is asked for."""
+    """How a manager is to be run.  `port` None and `host` None: no TCP is asked for.
+
+    `took_over`: another manager had the home, and may have the port until it finds out.
+    """
 
     host: str | None = None
     port: int | None = None
@@ -50,6 +56,7 @@ class Options:
     limits: Limits = DEFAULT
     writer: Callable[..., Writer] = Writer
     disk: Disk = field(default_factory=Disk)
+    took_over: bool = False
 
 
 def serve(
@@ -74,6 +81,7 @@ def serve(
     with lock, asyncio.Runner(loop_factory=_new_loop) as runner:
         if lock.taken_from:
             log.warning("The queue is taken over from %s", lock.taken_from)
+            options = replace(options, took_over=True)
         return runner.run(_serve(home, options))
 
 
@@ -107,7 +115,7 @@ class Server:
         await asyncio.get_running_loop().run_in_executor(None, self._writer.start)
         try:
             if not self._ended.is_set():
-                self._open()
+                await self._open()
                 await self._tick_until_ended()
         finally:
             await self._close()
@@ -122,13 +130,13 @@ class Server:
 
     # --- opening --------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
         limits = self._options.limits
         self._unix = listen.bind_unix(self._home, limits.backlog)
         self._doors.append(Door(self._unix.socket, self._desk, limits, None))
         log.info("Listening on %s", self._unix.path)
         if self._wants_tcp():
-            self._open_tcp()
+            await self._open_tcp()
         self._note_where()
         for door in self._doors:
             door.open()
@@ -138,9 +146,9 @@ class Server:
         asked = self._options.host is not None or self._options.port is not None
         return asked or on_network(self._home.path)
 
-    def _open_tcp(self) -> None:
-        limits, options = self._options.limits, self._options
-        self._tcp = listen.bind_tcp(options.host, options.port or 0, limits.backlog)
+    async def _open_tcp(self) -> None:
+        limits = self._options.limits
+        self._tcp = await self._bind_tcp()
         tls = listen.tls_context(self._keys.certificate)
         door = Door(self._tcp, self._desk, limits, tls)
         self._desk.on_known(door.no_stranger)
@@ -153,6 +161,17 @@ class Server:
     def _note_where(self) -> None:
         data = self._description()
         self._options.disk.write_beside(self._home.manager_file, data, 0o600)
+
+    async def _bind_tcp(self) -> socket.socket:
+        options, loop = self._options, asyncio.get_running_loop()
+        end = loop.time() + (PORT_SECONDS if options.took_over else 0.0)
+        while True:
+            try:
+                return listen.bind_tcp(options.host, options.port or 0, options.limits.backlog)
+            except listen.AddressInUse:
+                if loop.time() >= end or self._ended.is_set():
+                    raise
+            await asyncio.sleep(options.limits.retry_accept_seconds)
 
     def _description(self) -> bytes:
         """What `manager.json` says."""

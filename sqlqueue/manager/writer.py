@@ -73,6 +73,8 @@ class Writer:
         self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
         self._waiting: Turns[Any] = Turns()
+        self._taken: list[Any] = []
+        """What was taken from it and has no answer yet."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._opened: Future[None] = Future()
         self._alone = on_network(home.path)
@@ -118,6 +120,16 @@ class Writer:
     def fatal(self) -> QueueError | None:
         """Why the writer gave up by itself, if it did."""
         return self._fatal
+
+    @property
+    def refusal(self) -> QueueError:
+        """What is said to whoever asks once it has ended: always that asking again may help.
+
+        Theirs is not the fault, and another manager may come.
+        """
+        if self._fatal is None:
+            return ManagerStopping()
+        return self._fatal if self._fatal.retryable else StorageFailure(self._fatal.message)
 
     def generation(self) -> int:
         """Grows whenever a task may have become available."""
@@ -178,10 +190,13 @@ class Writer:
         self._refuse_rest()
 
     def _do(self, batch: list[Any]) -> None:
-        self._process([each for each in batch if isinstance(each, Job)])
-        for look in batch:
-            if isinstance(look, Future):
-                self._show(look)
+        jobs = [each for each in batch if isinstance(each, Job)]
+        looks = [each for each in batch if isinstance(each, Future)]
+        self._taken = [*jobs, *looks]
+        self._process(jobs)
+        for look in looks:
+            self._show(look)
+            self._taken.remove(look)
         if _TICK in batch and self._stop_at is None:
             self._tick()
         if self._committer.damage is not None:
@@ -202,6 +217,7 @@ class Writer:
             together = list(group)
             for batch in [[job] for job in together] if alone else [together]:
                 self._answer(self._committer.process(batch))
+                del self._taken[: len(batch)]
 
     def _answer(self, answers: list[tuple[Job, Reply]]) -> None:
         if any(not isinstance(job.request, _QUIET) for job, _ in answers):
@@ -228,8 +244,11 @@ class Writer:
             log.error("%s", error.message)
 
     def _give_up(self, error: QueueError) -> None:
+        """Nobody is left without an answer, and whoever runs this hears of it at once."""
         self._fatal = error
+        self._refuse(self._taken)
         self._refuse_rest()
+        self._answered([])
 
     def _refuse_rest(self) -> None:
         """What is not done any more is refused, not lost: its sender asks again later."""
@@ -238,11 +257,8 @@ class Writer:
             self._refuse(batch)
 
     def _refuse(self, batch: list[Any]) -> None:
-        refused = self._fatal
-        if refused is None or not refused.retryable:  # theirs is not the fault: another may come
-            refused = ManagerStopping()
         for each in batch:
             if isinstance(each, Future):
-                each.set_exception(refused)
+                each.set_exception(self.refusal)
         if jobs := [each for each in batch if isinstance(each, Job)]:
-            self._answered([(job, protocol.error_reply(refused)) for job in jobs])
+            self._answered([(job, protocol.error_reply(self.refusal)) for job in jobs])

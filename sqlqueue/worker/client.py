@@ -21,6 +21,7 @@ import msgspec
 
 from sqlqueue import protocol
 from sqlqueue.errors import (
+    EpochLost,
     ManagerUnreachable,
     MessageTooLarge,
     ProtocolError,
@@ -180,7 +181,10 @@ class Client:
     def _read_answer(self, ahead: deque[_Question]) -> None:
         assert self._wire is not None
         reply = self._wire.receive(self._timeout_seconds + ahead[0].wait_seconds)
-        ahead.popleft().answer = _meaning(reply)
+        answer = _meaning(reply)
+        if isinstance(answer, EpochLost):  # it is about to hang up: another one is there now
+            raise ConnectionResetError(answer.message)
+        ahead.popleft().answer = answer
 
     def _gave_up(self, error: OSError) -> ManagerUnreachable:
         where = self._remote or (self._home and self._home.path)
