@@ -1,6 +1,7 @@
 """The console script: an interrupt is quiet from the first instant, while imports run too.
 
-What is not here: anything but that.  The command line itself is `cli.py`.
+What is not here: anything but that, and streams that can be written to
+(`standard_streams.py`).  The command line itself is `cli.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ def main() -> None:
     polite = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if polite:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from sqlqueue import standard_streams
+
+    standard_streams.prepare()
     from sqlqueue.cli import main as command_line
 
     if polite:

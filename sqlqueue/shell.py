@@ -88,6 +88,9 @@ def _complained(error: BaseException) -> int:
         case MemoryError():
             complain("out of memory")
             return EXIT_FAILED
+        case UnicodeEncodeError() if error.encoding != "utf-8":
+            complain(unnameable(error))
+            return EXIT_FAILED
     if hasattr(error, "format_message"):
         return _misused(error)
     return _unexpected(error)
@@ -136,11 +139,8 @@ def notice(message: str) -> None:
 
 
 def _say(text: str) -> None:
-    text = printable_lines(text)
     try:
-        print(text, file=sys.stderr, flush=True)
-    except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)
     except OSError:
         return  # nobody is there to read it
 
@@ -151,6 +151,15 @@ def os_message(error: OSError) -> str:
     what = (error.strerror or str(error) or type(error).__name__).lower()
     cure = CURES.get(error.errno or 0, "")
     return f"{where}{what}" + (f"; {cure}" if cure else "")
+
+
+def unnameable(error: UnicodeEncodeError) -> str:
+    """For file names that the system's encoding cannot say: printing replaces what it cannot."""
+    return (
+        f"{error.object}: the encoding of this locale ({error.encoding}) has no "
+        f"{error.object[error.start : error.end]!r}, so there can be no such file name; "
+        "set PYTHONUTF8=1, or a locale in UTF-8, for every command of this queue"
+    )
 
 
 def _traceback(error: BaseException) -> None:
