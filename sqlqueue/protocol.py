@@ -21,6 +21,8 @@ from sqlqueue.errors import MessageTooLarge, ProtocolError, QueueError
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_HELLO_BYTES: Final = 4096
 HELLO_SECONDS: Final = 10.0
+CANNOT_RUN: Final = "cannot run here: "
+"""How the reason of a `release` begins when a worker lacks the experiment."""
 LEASE_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 15.0
 MAX_WAIT_SECONDS: Final = 60.0
@@ -77,6 +79,7 @@ class RequestTask(Message, frozen=True, tag="request_task"):
     `wait`: seconds that the manager may hold the answer back until there is a task.
     `request_id`: the same id gets the same answer.  `reserve`: fetch ahead, start nothing;
     the task stays PENDING.  `want`: the reserved task to start now, if it is still free.
+    `without`: experiments that cannot be run here; none of their tasks is meant.
     """
 
     worker_id: Name
@@ -90,6 +93,7 @@ class RequestTask(Message, frozen=True, tag="request_task"):
     code_version: Annotated[str, Meta(max_length=300)] = ""
     reserve: bool = False
     want: Name | None = None
+    without: Annotated[list[Name], Meta(max_length=MAX_COUNT)] = []
 
 
 class SubmitResult(Message, frozen=True, tag="submit_result"):
@@ -123,7 +127,10 @@ class TaskFailed(Message, frozen=True, tag="task_failed"):
 
 
 class Release(Message, frozen=True, tag="release"):
-    """The worker gives a task back; it is not charged for the attempt."""
+    """The worker gives a task back; it is not charged for the attempt.
+
+    A `reason` that begins with `CANNOT_RUN` is shown by `status` while the task waits.
+    """
 
     task_id: Name
     worker_id: Name

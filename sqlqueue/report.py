@@ -22,7 +22,8 @@ Figures = Mapping[str, Any]
 
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
-    *("workers", "failures", "unsubmitted", "set_aside", "eta_seconds", "done", "private_copy"),
+    *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
+    "private_copy",
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
@@ -216,6 +217,9 @@ def remarks(status: Figures, page: Page) -> list[str]:
     if waiting := status["unsubmitted"]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
         lines.append(page.paint(f"{text}; a running manager takes them in", "yellow"))
+    for each in status.get("given_back", []):
+        text = f"given back, not charged: {printable(each['error'])} ({_tasks(each)})"
+        lines.append(page.paint(text, "yellow"))
     if status["failures"]:
         task = printable(str(status["failures"][0]["task_ids"][0]))
         lines.append(f"output: {printable(str(status['home']))}/logs/{task}/, one file a try")

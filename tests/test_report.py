@@ -56,6 +56,10 @@ def example() -> dict[str, Any]:
             {"error": "Traceback (most recent call last):\nValueError: width must be even",
              "count": 5, "task_ids": ["exp1_vary_width_3_42", "exp1_vary_width_4_42"]},
         ],
+        "given_back": [
+            {"error": "node9-gpu0 cannot run here: no module 'train'", "count": 1,
+             "task_ids": ["exp2_9_1"]},
+        ],
         "unsubmitted": 2,
         "set_aside": ["results_exp2_cifar10/final_results.csv.2026-03-02"],
         "eta_seconds": 3900.0,
@@ -64,7 +68,7 @@ def example() -> dict[str, Any]:
 
 
 def empty() -> dict[str, Any]:
-    lists = ("phases", "directories", "workers", "failures", "set_aside")
+    lists = ("phases", "directories", "workers", "failures", "given_back", "set_aside")
     return example() | {each: [] for each in lists} | {
         "totals": counts(0, 0, 0, 0, 0, 0),
         "manager": {"running": False, "pid": None, "host": None, "started_at": None},

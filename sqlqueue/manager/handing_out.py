@@ -59,15 +59,19 @@ def _pick(book: Notebook, request: protocol.RequestTask, context: Context) -> li
     connection, wanted = context.connection, request.want
     if wanted is not None and not request.reserve:
         task = reading.find(connection, wanted)
-        if task is not None and task.state is State.PENDING:
+        if task is not None and _may_have(task, request):
             book.reservations.end(wanted)
             return [task]
     smallest = request.worker_type == "cpu"
     limit = request.count + book.reservations.count(context.now)
-    pending = reading.candidates(connection, smallest, limit)
+    pending = reading.candidates(connection, smallest, limit, request.without)
     keys = book.reservations.choose(pending, request, context.now)
     found = [reading.task_by_key(connection, key) for key in keys]
     return [task for task in found if task is not None]
+
+
+def _may_have(task: TaskRow, request: protocol.RequestTask) -> bool:
+    return task.state is State.PENDING and task.experiment not in request.without
 
 
 def _begin_attempt(

@@ -129,7 +129,9 @@ def give_back(
     queue.release(context.connection, task, attempt, report)
     book.drop_after(attempt, context)
     context.after.append(
-        lambda: log.info("Task %s was given back by %s", task.task_id, attempt.worker_id)
+        lambda: log.info(
+            "Task %s was given back by %s: %s", task.task_id, attempt.worker_id, headline(reason)
+        )
     )
 
 

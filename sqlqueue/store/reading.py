@@ -188,9 +188,16 @@ def find(connection: Connection, task_id: str, signature: str | None = None) -> 
     return _one_task(connection, _BY_TASK_ID, task_id)
 
 
-def candidates(connection: Connection, smallest: bool, limit: int) -> list[tuple[int, str]]:
-    """The first pending tasks in the order in which a worker of that kind takes them."""
+def candidates(
+    connection: Connection, smallest: bool, limit: int, without: Sequence[str] = ()
+) -> list[tuple[int, str]]:
+    """The first pending tasks in the order in which a worker of that kind takes them.
+
+    `without`: experiments whose tasks it does not take.
+    """
     query = (_SMALLEST if smallest else _LARGEST).limit(limit)
+    if without:
+        query = query.where(tasks.c.experiment.not_in(without))
     return [(row.id, row.task_id) for row in connection.execute(query)]
 
 

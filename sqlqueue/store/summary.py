@@ -18,14 +18,17 @@ from sqlalchemy import Connection, func, select
 
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
-from sqlqueue.lifecycle import State
+from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
+from sqlqueue.protocol import CANNOT_RUN
 from sqlqueue.store import engine, records
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
 
 MOST_NAMED: Final = 5
+LATELY_ATTEMPTS: Final = 1000
+"""So many attempts back it is looked for what could not be run: the table may hold millions."""
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
 
@@ -91,6 +94,7 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "directories": _directories(connection),
         "workers": _workers(connection),
         "failures": _failures(connection),
+        "given_back": _given_back(connection),
         "set_aside": records.set_aside_paths(connection),
         "eta_seconds": estimate.total_seconds(),
         "done": finished,
@@ -197,12 +201,35 @@ def _failures(connection: Connection) -> list[dict[str, Any]]:
         .where(tasks.c.state == State.FAILED.value)
         .order_by(tasks.c.id)
     )
-    groups: dict[str, list[str]] = defaultdict(list)
-    for task_id, error in connection.execute(query):
-        groups[headline(error or "")].append(task_id)
+    rows = connection.execute(query)
+    return _grouped((task_id, headline(error or "")) for task_id, error in rows)
+
+
+def _given_back(connection: Connection) -> list[dict[str, Any]]:
+    """Waiting tasks that a worker lately could not run where it is, by what it said."""
+    newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
+    query = (
+        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error)
+        .join(tasks, tasks.c.signature == attempts.c.signature)
+        .where(attempts.c.id > newest - LATELY_ATTEMPTS)
+        .where(tasks.c.state == State.PENDING.value)
+        .where(attempts.c.outcome == Outcome.RELEASED.value)
+        .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
+        .order_by(attempts.c.id)
+    )
+    rows = connection.execute(query)
+    return _grouped((task_id, f"{worker} {headline(error)}") for task_id, worker, error in rows)
+
+
+def _grouped(told: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Tasks by what was said of them, the most frequent first."""
+    groups: dict[str, dict[str, None]] = defaultdict(dict)
+    for task_id, said in told:
+        groups[said][task_id] = None
     ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
     return [
-        {"error": error, "count": len(ids), "task_ids": ids[:MOST_NAMED]} for error, ids in ordered
+        {"error": said, "count": len(ids), "task_ids": list(ids)[:MOST_NAMED]}
+        for said, ids in ordered
     ]
 
 

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from sqlqueue.errors import ManagerUnreachable, ProtocolError, QueueError
+from sqlqueue.errors import ExperimentError, ManagerUnreachable, ProtocolError, QueueError
 from sqlqueue.protocol import (
     Announce,
     Held,
@@ -35,6 +35,7 @@ from sqlqueue.worker.devices import Device
 from sqlqueue.worker.names import Name, host
 from sqlqueue.worker.outcome import Order
 from sqlqueue.worker.place import Place
+from sqlqueue.worker.unable import Unable
 
 POLL_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
@@ -62,6 +63,7 @@ class Asker:
         self._stop = stop
         self._wait = wait
         self._lease_seconds = lease_seconds
+        self._unable = Unable(place.root)
         self._reserved: str | None = None
         self._reserved_during: TaskReply | None = None
         self._unanswered: str | None = None
@@ -103,12 +105,15 @@ class Asker:
         """Waits for a task; None when there is nothing left to do, or the worker stops."""
         while not self._stop.is_set():
             begun = time.monotonic()
+            unable = self._unable.now(begun)
             with self._lock:
-                answer = self._poll()
+                answer = self._poll(0.0 if unable and not self._wait else POLL_SECONDS)
             if not isinstance(answer, NoTask):
                 return answer
             if answer.done and not self._wait:
                 return None
+            if unable and not self._wait:
+                raise ExperimentError(self._unable.told(unable))
             if time.monotonic() - begun < PAUSE_SECONDS:
                 self._stop.wait(PAUSE_SECONDS)
         return None
@@ -130,6 +135,11 @@ class Asker:
                 self._unanswered = ask[0].request_id
             return self._take(answers[-1]) if ask else None
 
+    def cannot_run(self, experiment: str, why: str) -> None:
+        """No task of that experiment is asked for, for a while."""
+        self._reserved = None
+        self._unable.note(experiment, why, time.monotonic())
+
     def _log(self, report: Report, answer: Reply | QueueError) -> None:
         if not isinstance(answer, QueueError):
             done = {SubmitResult: "submitted", Release: "gave back"}.get(type(report), "reported")
@@ -142,8 +152,8 @@ class Asker:
         )
         return self.hand_back(report, None)
 
-    def _poll(self) -> TaskReply | NoTask | None:
-        request = self._request(POLL_SECONDS)
+    def _poll(self, wait_seconds: float) -> TaskReply | NoTask | None:
+        request = self._request(wait_seconds)
         self.polling = True
         try:
             answer = self._insist(lambda: self._client.request(request))
@@ -201,6 +211,7 @@ class Asker:
             device=self._device.reported,
             reserve=reserve,
             want=wanted,
+            without=self._unable.now(time.monotonic()),
         )
 
     def announcement(self) -> Announce:

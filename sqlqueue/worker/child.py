@@ -133,14 +133,16 @@ class Child:
         return dataclasses.replace(ending, retire=retire, sources=self._sources.look())
 
     def _attempt(self, order: Order) -> Ending:
-        begun = time.perf_counter()
+        begun, loaded = time.perf_counter(), False
         try:
             function = self._load(order)
-            begun = time.perf_counter()
+            begun, loaded = time.perf_counter(), True
             returned = function(order.config, self._handle(order))
             return self._returned(order, returned, time.perf_counter() - begun)
         except BaseException as error:
-            return self._raised(error, time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            missing = order.elsewhere and fault.is_missing(error, loaded)
+            return self._raised(error, seconds, outcome.UNAVAILABLE if missing else "")
 
     def _load(self, order: Order) -> Callable[[dict[str, Any], Any], Any]:
         from sqlqueue.experiments import load
@@ -171,13 +173,13 @@ class Child:
             return Ending("FAILED", error=error + text(problem)[:200], seconds=seconds)
         return Ending(COMPLETED, metrics=outcome.fit(found, _roomy(order)), seconds=seconds)
 
-    def _raised(self, error: BaseException, seconds: float) -> Ending:
+    def _raised(self, error: BaseException, seconds: float, kind: str) -> Ending:
         """What raised may have left memory or a device in any state: the child is replaced."""
         if self._stop.told:
             return Ending(STOPPED, seconds=seconds, retire=True)
         said = fault.describe(error)
         _say(said)
-        return Ending(fault.outcome(error), error=said, seconds=seconds, retire=True)
+        return Ending(kind or fault.outcome(error), error=said, seconds=seconds, retire=True)
 
 
 def _save(order: Order, ending: Ending) -> str:

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from sqlqueue.errors import QueueError
+from sqlqueue.errors import ExperimentError, QueueError
 from sqlqueue.worker.metrics import text
 
 MAX_ERROR_CHARACTERS: Final = 20_000
@@ -41,6 +41,14 @@ def is_memory(error: BaseException) -> bool:
     if _MEMORY_NAMES & {kind.__name__ for kind in type(error).__mro__}:
         return True
     return isinstance(error, RuntimeError) and any(each in text(error) for each in _MEMORY_TEXTS)
+
+
+def is_missing(error: BaseException, loaded: bool) -> bool:
+    """Whether the experiment, or this task's version of it, cannot be had at all.
+
+    `loaded`: whether it was found; what it raises itself afterwards is its own.
+    """
+    return isinstance(error, ExperimentError) or (not loaded and isinstance(error, ImportError))
 
 
 def outcome(error: BaseException) -> str:

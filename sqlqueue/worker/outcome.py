@@ -16,12 +16,20 @@ from typing import Any, Final
 import msgspec
 
 from sqlqueue.disk import Disk
-from sqlqueue.protocol import MAX_MESSAGE_BYTES, FailedOutcome, SubmitResult, TaskFailed
+from sqlqueue.protocol import (
+    CANNOT_RUN,
+    MAX_MESSAGE_BYTES,
+    FailedOutcome,
+    Release,
+    SubmitResult,
+    TaskFailed,
+)
 
 FILE: Final = "outcome.json"
 FORMAT: Final = 1
 MAX_METRICS_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
 """The rest of the message needs room too."""
+MAX_REASON_CHARACTERS: Final = 1000
 MOST_FILES: Final = 16
 """So many metrics get files of their own; if that is not enough, the rest shares one."""
 REST: Final = "returned-rest"
@@ -29,6 +37,8 @@ REST: Final = "returned-rest"
 COMPLETED: Final = "COMPLETED"
 STOPPED: Final = "STOPPED"
 """The experiment heard that it should stop, and did: no result and no failure."""
+UNAVAILABLE: Final = "UNAVAILABLE"
+"""The experiment cannot be had where this worker is: that is not the task's failure."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,8 @@ class Order:
     `log`, `folder`, `checkpoint` and `spare` (where there is room when they take no more)
     are absolute paths; `log_file` is how the log is called in messages; `output_dir` is the
     primary one, as the manager calls it; `device` is what reports say and `run_device` what
-    the child sees of it.
+    the child sees of it.  `elsewhere`: not in the root of the queue, where its owner keeps the
+    experiments.
     """
 
     queue: str
@@ -60,6 +71,7 @@ class Order:
     folder: str
     checkpoint: str
     spare: str = ""
+    elsewhere: bool = False
 
     def line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
@@ -120,8 +132,11 @@ def find(order: Order) -> Ending | None:
     return next((ending for whose, ending in found if whose == order), None)
 
 
-def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | None:
+def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | Release | None:
     """What to tell the manager; None for an attempt that was stopped."""
+    if ending.outcome == UNAVAILABLE:
+        reason = (CANNOT_RUN + ending.error)[:MAX_REASON_CHARACTERS]
+        return Release(order.task_id, order.worker_id, order.attempt, reason)
     common: dict[str, Any] = {
         "task_id": order.task_id,
         "worker_id": order.worker_id,

@@ -91,6 +91,7 @@ class Place:
             folder=str(folder),
             checkpoint=str(self.home.checkpoints / unsubmitted.safe_name(task.signature)),
             spare=str(spare),
+            elsewhere=self.address is not None,
         )
 
     def _log_file(self, log: Path) -> str:

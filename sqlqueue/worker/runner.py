@@ -109,6 +109,8 @@ class Runner:
         log.info("%s: running %s (attempt %d)", self.name.label, order.task_id, order.attempt)
         self.attempt = attempt
         ending = attempt.run()
+        if ending.outcome == outcome.UNAVAILABLE:
+            self.asker.cannot_run(order.experiment, headline(ending.error))
         following = self.asker.hand_back(self._report(attempt, ending), order)
         self.attempt = None
         if ending.retire or attempt.child_lost or attempt.why is not None:
