@@ -209,7 +209,13 @@ def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: boo
     refuse_unclaimable(home, folders, written(home), set_aside=set_aside)
     with progress(sweep.count) as advance:
         phases = counted(home, _counting(sweep.tasks(), advance))
-    return Added(phases, notes=declarations.notes, directories=folders)
+    return Added(phases, notes=_notes(sweep, declarations), directories=folders)
+
+
+def _notes(sweep: Sweep, declarations: Declarations) -> list[str]:
+    """What a person should know of the files."""
+    emptied = [f"phase {each!r}: no cell is left by `exclude`" for each in sweep.emptied()]
+    return [*declarations.notes, *emptied]
 
 
 def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
@@ -225,7 +231,7 @@ def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
 def _add(
     ask: Ask, sweep: Sweep, declarations: Declarations, progress: Progress, set_aside: bool
 ) -> Added:
-    added = Added(notes=declarations.notes, directories=sweep.output_dirs())
+    added = Added(notes=_notes(sweep, declarations), directories=sweep.output_dirs())
     prepare = PrepareDirectories(output_dirs=added.directories, set_aside=set_aside)
     cells = sweep.count
     try:

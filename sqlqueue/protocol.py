@@ -276,8 +276,9 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     """What adding the cells of one phase did.
 
     `cells`: distinct tasks; `new`: did not exist; `shared`: exist and first appeared in
-    another phase; `known`: exist and first appeared in this one; `completed`: of the last
-    two, those that have a result already.
+    another phase; `known`: exist and first appeared in this one; of the last two, `completed`:
+    have a result already; `again`: had failed or were cancelled and are pending now, each
+    counted in one phase.
     """
 
     cells: int = 0
@@ -285,6 +286,7 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     shared: int = 0
     known: int = 0
     completed: int = 0
+    again: int = 0
 
 
 class AddedReply(Message, frozen=True, tag="added", omit_defaults=False):

@@ -26,7 +26,8 @@ _COLUMNS: Final = (
 
 def added_lines(added: Added, page: Page) -> list[str]:
     """The table, what it comes to, and what a person should know."""
-    return [*_table(added, page), "", *_result(added), *_painted(remarks(added), page)]
+    counted = [*_table(added, page), ""] if added.phases else []
+    return [*counted, *_result(added), *_painted(remarks(added), page)]
 
 
 def _table(added: Added, page: Page) -> list[str]:
@@ -43,14 +44,24 @@ def _row(phase: str, counts: PhaseCounts) -> list[str]:
 
 def _result(added: Added) -> list[str]:
     total = added.total
-    lines = [plural(total.new, "new task") if total.new else "Nothing new: every cell is known"]
+    lines = [plural(total.new, "new task")] if total.new else []
+    if total.again:
+        which = (
+            "that had failed or was cancelled is"
+            if total.again == 1
+            else ("that had failed or were cancelled are")
+        )
+        lines.append(f"{plural(total.again, 'task')} {which} tried again")
+    if not lines:
+        known = "every cell is known" if total.cells else "no cell is left"
+        lines.append(f"Nothing new: {known}")
     if added.delivered:
         lines.append(f"{plural(added.delivered, 'row')} of completed tasks delivered")
     return lines
 
 
 def remarks(added: Added) -> list[str]:
-    """Changed experiments, and files that were moved."""
+    """Changed experiments, phases without cells, and files that were moved."""
     lines = [f"note: {printable(note)}" for note in added.notes]
     return lines + [f"set aside: {printable(each)}" for each in added.set_aside]
 

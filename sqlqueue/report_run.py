@@ -55,7 +55,10 @@ def _files(status: Figures) -> list[str]:
 
 def _next(status: Figures) -> list[str]:
     if status["totals"]["failed"]:
-        return ["Next: read the output of what failed; `sqlqueue status` tells all this again"]
+        return [
+            "Next: read the output of what failed; `sqlqueue status` tells all this again;",
+            "      to try it again, raise `max_attempts` in the sweep file and `run` that",
+        ]
     return [
         "Next: `sqlqueue verify` proves the files;",
         "      add values to a sweep and `run` it again: only the new cells run",

@@ -41,7 +41,8 @@ LOOK_SHARE: Final = 10
 def together(home: Home, phases: Collection[str], verbose: bool) -> int:
     """Runs what is in the queue; returns the exit status."""
     began = time.monotonic()
-    idle = figures(home)["done"]
+    before = figures(home)
+    idle = before["done"] or not before["totals"]["total"]
     if not idle:
         with _interruptible(), live.display() as display:
             Crew(home, display, verbose).work()

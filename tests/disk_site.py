@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -115,6 +116,8 @@ class Site:
         return f"{self.queue.said}\n-- manager\n{self.queue.manager.said}"
 
     def end(self) -> None:
+        if not hasattr(self, "queue"):
+            return  # it never began
         self.queue.end()
         if self.queue.manager.process is not None:
             self.queue.manager.stop()
@@ -123,7 +126,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, audit_on_exit: Audits) -> Iterator[Site]:
     with ExitStack() as disks:
-        made = Site(tmp_path, audit_on_exit, disks, f"disk-{tmp_path.name}")
+        made = Site(tmp_path, audit_on_exit, disks, uuid.uuid4().hex)
         try:
             yield made
         finally:

@@ -94,6 +94,33 @@ def assert_known(example: dict[str, Any], kind: type) -> None:
     assert set(example) <= fields | {"type"}
 
 
+def shape(value: Any) -> Any:
+    """The keys at every depth, and of a list what its elements are."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items()}
+    return [shape(each) for each in value[:1]] if isinstance(value, list) else None
+
+
+@pytest.mark.usefixtures("small_queue")
+def test_the_example_of_a_status_has_the_keys_that_a_manager_sends(
+    manager: ManagerProcess,
+) -> None:
+    """One task failed, one has told how far it is."""
+    who = {"worker_id": "gpu0", "worker_type": "gpu"}
+    first, second = (manager.ask({"type": "request_task", **who})["task_id"] for _ in range(2))
+    for _ in range(3):
+        manager.ask({"type": "task_failed", "task_id": first, "error": "boom", **who})
+        manager.ask({"type": "request_task", "want": first, **who})
+    held = {"task_id": second, "attempt": 1, "step": 3, "total": 10, "metrics": {"loss": 0.4}}
+    manager.ask({"type": "heartbeat", "worker_id": "gpu0", "tasks": [held]})
+    sent = manager.ask({"type": "status"})["status"]
+    (text,) = examples(section(protocol.StatusReply, ANSWERED))
+    example = json.loads(text)["status"]
+    assert sent["failures"] and sent["workers"][0]["tasks"], sent
+    example["set_aside"] = sent["set_aside"] = []
+    assert shape(example) == shape(sent)
+
+
 def error_classes(kind: type[errors.QueueError]) -> Iterator[type[errors.QueueError]]:
     yield kind
     for each in kind.__subclasses__():

@@ -115,8 +115,9 @@ def _mask() -> int:
 
 
 def _temporary() -> Iterator[Finding]:
-    for folder in dict.fromkeys((tempfile.gettempdir(), "/dev/shm")):
-        if not Path(folder).is_dir():
+    named = os.environ.get("TMPDIR", "")  # Python itself passes over one that is full
+    for folder in dict.fromkeys((named, tempfile.gettempdir(), "/dev/shm")):
+        if not folder or not Path(folder).is_dir():
             continue
         found = os.statvfs(folder)
         if (free := found.f_bavail * found.f_frsize) < LEAST_TEMPORARY_BYTES:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
@@ -17,6 +17,7 @@ from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
 from sqlqueue.protocol import Reply, Request
+from sqlqueue.store.lanes import Lanes
 
 
 class Local:
@@ -34,15 +35,18 @@ class Local:
 
     def take_in(self) -> int:
         """Takes in what workers left as files, as a manager does when it starts."""
-        taken = 0
-        while jobs := Intake(self._committer.home, clock=time.monotonic).jobs(self._committer):
-            answers = self._committer.process(jobs)
-            Intake(self._committer.home, clock=time.monotonic).settle(answers)
-            acked = sum(isinstance(reply, protocol.Ack) for _, reply in answers)
-            taken += acked
-            if not acked:
-                break
+        taken, acked = 0, 1
+        with closing(Lanes()) as lanes:
+            while acked and (jobs := self._intake(lanes).jobs(self._committer)):
+                answers = self._committer.process(jobs)
+                self._intake(lanes).settle(answers)
+                acked = sum(isinstance(reply, protocol.Ack) for _, reply in answers)
+                taken += acked
         return taken
+
+    def _intake(self, lanes: Lanes) -> Intake:
+        """A new one each time: it would wait before it looks once more."""
+        return Intake(self._committer.home, clock=time.monotonic, lanes=lanes)
 
     def set_aside(self) -> list[str]:
         """Files of a person's that were moved, the oldest first."""

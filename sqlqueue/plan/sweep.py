@@ -56,6 +56,10 @@ class Sweep:
         for grid in self.grids:
             yield from grid.tasks()
 
+    def emptied(self) -> list[str]:
+        """The phases of which `exclude` left nothing."""
+        return [each.name for each in self.phases if not each.count]
+
     def output_dirs(self) -> list[str]:
         """Each directory once, as written, in the order of first appearance."""
         return list(dict.fromkeys(each for grid in self.grids for each in grid.output_dirs()))

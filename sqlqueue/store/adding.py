@@ -49,13 +49,12 @@ def add(
     """
     phase_keys = phase_keys_of(connection, {each.phase for each in new})
     existing = _existing(connection, new)
-    counts = _count(new, existing, phase_keys)
     _insert_new(connection, _first_of_each(new, existing), phase_keys, now)
     _add_wishes(connection, new, phase_keys)
     often = Counter(each.signature for each in new)
     _settle_wishes(connection, {key for key in often if key in existing or often[key] > 1})
     linked = _add_links(connection, new, directories)
-    _restore(connection, existing)
+    counts = _count(new, existing, phase_keys, _restore(connection, existing))
     completed = {signature for signature, row in existing.items() if row["has_result"]}
     return counts, [link for link in linked if link[0] in completed]
 
@@ -95,7 +94,10 @@ def _first_of_each(new: Sequence[NewTask], existing: Mapping[str, Any]) -> list[
 
 
 def _count(
-    new: Sequence[NewTask], existing: Mapping[str, Mapping[str, Any]], phase_keys: Mapping[str, int]
+    new: Sequence[NewTask],
+    existing: Mapping[str, Mapping[str, Any]],
+    phase_keys: Mapping[str, int],
+    again: set[str],
 ) -> dict[str, PhaseCounts]:
     tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     first_phase = {key: row["phase_id"] for key, row in existing.items()}
@@ -113,6 +115,9 @@ def _count(
             counts["known" if first_phase[each.signature] == phase_id else "shared"] += 1
             if existing.get(each.signature, {}).get("has_result"):
                 counts["completed"] += 1
+            if each.signature in again:
+                again.remove(each.signature)
+                counts["again"] += 1
     return {phase: PhaseCounts(**counts) for phase, counts in tally.items()}
 
 
@@ -257,12 +262,19 @@ def link(connection: Connection, pairs: Iterable[tuple[str, int]]) -> list[tuple
     return missing
 
 
-def _restore(connection: Connection, existing: Mapping[str, Mapping[str, Any]]) -> None:
+def _restore(connection: Connection, existing: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """What a sweep file wants again is pending again: what was cancelled, and what failed if it
-    is allowed more attempts now."""
+    is allowed more attempts now.  Returns their signatures."""
+    again: set[str] = set()
     more = (tasks.c.failures < tasks.c.max_attempts) & (tasks.c.losses < MAX_LOSSES)
     for state, condition in ((State.CANCELLED, true()), (State.FAILED, more)):
         found = [key for key, row in existing.items() if row["state"] == state]
         if found:
-            statement = tasks.update().where(tasks.c.signature.in_(found), condition)
-            connection.execute(statement.values(state=move(state, Event.RESTORE).value))
+            statement = (
+                tasks.update()
+                .where(tasks.c.signature.in_(found), condition)
+                .values(state=move(state, Event.RESTORE).value)
+                .returning(tasks.c.signature)
+            )
+            again |= set(connection.execute(statement).scalars())
+    return again

@@ -186,6 +186,9 @@ def _write_pragmas(connection: Any, shared: bool) -> None:
     connection.execute(f"PRAGMA journal_mode = {'WAL' if shared else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")
+    # What a statement may have to undo of itself; messages bound it, and a full temporary
+    # folder does not end a commit for which the home has room.
+    connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def _make_private(path: Path, disk: Disk) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, Text, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.home import Home
+from sqlqueue.lifecycle import MAX_LOSSES, State
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import PhaseCounts
 from sqlqueue.store import engine, records
@@ -59,7 +60,13 @@ def written(home: Home) -> set[str]:
 def _survey(connection: Connection, cells: Iterable[Task]) -> dict[str, PhaseCounts]:
     tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     stream = iter(cells)
-    while batch := [(each.phase, each.signature) for each in islice(stream, BATCH)]:
+    again: set[str] = set()
+    while found := list(islice(stream, BATCH)):
+        batch = [(each.phase, each.signature) for each in found]
+        for phase, signature in _tried_again(connection, found):
+            if signature not in again:
+                tally[phase]["again"] += 1
+            again.add(signature)
         for phase, kinds in _classified(connection, list(dict.fromkeys(batch))):
             for kind in kinds:
                 tally[phase][kind] += 1
@@ -82,6 +89,22 @@ def _classified(connection: Connection, keys: list[_Key]) -> Iterator[tuple[str,
         yield phase, kinds + ["completed"] * stored.get(signature, ("", False))[1]
     rows = [{"phase": phase, "signature": signature} for phase, signature in keys]
     connection.execute(insert(_seen).on_conflict_do_nothing(), rows)
+
+
+def _tried_again(connection: Connection, cells: list[Task]) -> Iterator[_Key]:
+    """The cells that `adding` would put back: cancelled, or failed and allowed more attempts."""
+    statement = select(tasks.c.signature, tasks.c.state, tasks.c.failures).where(
+        tasks.c.signature.in_({each.signature for each in cells}),
+        (tasks.c.state == State.CANCELLED.value)
+        | ((tasks.c.state == State.FAILED.value) & (tasks.c.losses < MAX_LOSSES)),
+    )
+    failures = {
+        key: 0 if state == State.CANCELLED else count
+        for key, state, count in connection.execute(statement)
+    }
+    for each in cells:
+        if each.max_attempts > failures.get(each.signature, each.max_attempts):
+            yield each.phase, each.signature
 
 
 def _stored(connection: Connection, signatures: set[str]) -> dict[str, tuple[str, bool]]:
