@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import ManagerRunning, ManagerUnreachable
+from sqlqueue.errors import ManagerRunning, ManagerStopping, ManagerUnreachable
 from sqlqueue.home import Home
 from sqlqueue.protocol import (
     DescribeExperiments,
@@ -120,10 +120,21 @@ def owner(home: Home, notice: Notice, disk: Disk | None = None) -> Iterator[Ask]
     """Asks the manager; with none, does what is asked itself, under the home's lock.
 
     Waits for another command that holds the lock and says so; raises `ManagerRunning`
-    when that takes longer than `PATIENCE_SECONDS`.
+    when that takes longer than `PATIENCE_SECONDS`.  A manager that leaves in between is
+    replaced by whoever has the queue then: what was asked may be asked again.
     """
     with ExitStack() as stack:
-        yield _reach(home, stack, notice, disk)
+        reached = _reach(home, stack, notice, disk)
+
+        def ask(request: Request) -> Reply:
+            nonlocal reached
+            try:
+                return reached(request)
+            except (ManagerUnreachable, ManagerStopping):
+                reached = _reach(home, stack, notice, disk)
+                return reached(request)
+
+        yield ask
 
 
 def _reach(home: Home, stack: ExitStack, notice: Notice, disk: Disk | None) -> Ask:

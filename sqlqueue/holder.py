@@ -39,6 +39,11 @@ class Holder:
             return text.rpartition(")")[2].split()[0] if self.here else ""
         return ""
 
+    @property
+    def lives(self) -> bool:
+        """Whether it certainly runs; of another host's that cannot be known."""
+        return self.state not in ("", "Z")
+
     def __str__(self) -> str:
         paused = ", which is paused" if self.state in ("T", "t") else ""
         since = f", since {self.since}" if self.since else ""

@@ -101,6 +101,10 @@ class Part:
         self._process = self._spawned()
         return True
 
+    def forget(self) -> None:
+        """As before it was started: it ended, and another does what it was for."""
+        self._process = None
+
     def wait(self, seconds: float) -> None:
         """Until it ends, at most so long."""
         if self._process is None:

@@ -25,6 +25,7 @@ from sqlqueue.errors import (
     StorageFailure,
 )
 from sqlqueue.figures import plural, thousands
+from sqlqueue.holder import holder_of
 from sqlqueue.home import Home
 from sqlqueue.interrupts import handling
 from sqlqueue.parts import Part, Repeats
@@ -80,6 +81,10 @@ class Crew:
         self._display = display
         self._manager = Part("manager", home, ["serve", *more])
         self._worker = Part("worker", home, ["work", *more])
+        self._other = False
+        """Whether a manager that is not ours was there at the last look."""
+        self._misses = 0
+        """How often in a row ours ended, and nobody was seen to have the queue."""
         self._repeats = Repeats()
         self._pause_seconds = LOOK_SECONDS
 
@@ -101,12 +106,12 @@ class Crew:
 
     def _start(self) -> None:
         """Our manager first: a worker that finds none would warn."""
-        if not manager_answers(self._home):
-            self._manager.start()
-            end = time.monotonic() + START_SECONDS
-            while not manager_answers(self._home) and time.monotonic() < end:
-                self._manager.wait(POLL_SECONDS)
-                self._recover()
+        end = time.monotonic() + START_SECONDS
+        while not manager_answers(self._home) and time.monotonic() < end:
+            if not self._manager.started:
+                self._manager.start()
+            self._manager.wait(POLL_SECONDS)
+            self._recover()
         self._worker.start()
 
     def _look(self) -> None:
@@ -135,9 +140,12 @@ class Crew:
             for line in part.warnings() if part.started else []:
                 if told := self._repeats.told(line):
                     self._display.say(told)
-        if not self._manager.started and not manager_answers(self._home):
-            self._display.say("the manager has gone: starting one")
-            self._manager.start()
+        if not self._manager.started:
+            there, self._other = self._other, manager_answers(self._home)
+            if there and not self._other:
+                self._display.say("the manager has gone: starting one")
+            if not self._other:
+                self._manager.start()
 
     def _recover(self) -> None:
         """A part that ended early is started again; one that failed ends the run."""
@@ -147,8 +155,18 @@ class Crew:
             self._display.say("the worker was killed: started again")
         if self._worker.status:
             raise self._worker.failure()
-        if self._manager.status is not None and not manager_answers(self._home):
+        if self._manager.status is not None:
+            self._give_way()
+
+    def _give_way(self) -> None:
+        """Our manager ended: it was refused if another process has the queue, or had it just
+        now; then that one is used, or ours is tried again.  Else it failed."""
+        holder = holder_of(self._home)
+        taken = manager_answers(self._home) or (holder is not None and holder.lives)
+        self._misses = 0 if taken else self._misses + 1
+        if self._misses > 1:
             raise self._manager.failure()
+        self._manager.forget()
 
     def _interrupted(self) -> None:
         with suppress(KeyboardInterrupt):
