@@ -34,6 +34,7 @@ def with_live(figures: dict[str, Any], book: Notebook, now: float, home: Home) -
         "pid": said.get("pid"),
         "host": said.get("hostname"),
         "started_at": said.get("started_at"),
+        "answers": True,
     }
     return figures
 

@@ -27,6 +27,7 @@ from sqlqueue import keys
 from sqlqueue.disk import Disk
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
 from sqlqueue.filesystems import on_network
+from sqlqueue.holder import MANAGER, holder_of
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import listen
@@ -66,7 +67,7 @@ def serve(
     home.queue_id()
     keys.create(home)
     _raise_file_limit()
-    lock = HomeLock(home, "sqlqueue serve", take_over=take_over)
+    lock = HomeLock(home, MANAGER, take_over=take_over)
     writer = partial(Writer, lock=lock)
     options = Options(host=host, port=port, until_done=until_done, writer=writer)
     with lock, asyncio.Runner(loop_factory=_new_loop) as runner:
@@ -169,11 +170,28 @@ class Server:
         while not self._ended.is_set():
             self._writer.tick()
             self._desk.tick()
+            await self._stay_reachable()
             self._stay_named()
             self._look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.limits.tick_seconds):
                     await self._ended.wait()
+
+    async def _stay_reachable(self) -> None:
+        """A socket whose name was removed is made anew; not once another manager is there."""
+        gone, limits = self._unix, self._options.limits
+        if gone is None or not gone.is_gone:
+            return
+        with contextlib.suppress(OSError):
+            holder = holder_of(self._home)
+            if holder is None or holder.pid != os.getpid():
+                return
+            self._unix = listen.bind_again(self._home, gone, limits.backlog)
+            old, self._doors[0] = self._doors[0], Door(self._unix.socket, self._desk, limits, None)
+            self._doors[0].open()
+            Disk().write_beside(self._home.manager_file, self._description(), 0o600)
+            log.warning("%s was gone; listening on %s", gone.path, self._unix.path)
+            await old.close()
 
     def _stay_named(self) -> None:
         """A manager that nobody can find is none: its file comes back when it was removed."""
