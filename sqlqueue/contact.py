@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerRunning, ManagerStopping, ManagerUnreachable
+from sqlqueue.holder import silent_manager
 from sqlqueue.home import Home
 from sqlqueue.protocol import (
     DescribeExperiments,
@@ -75,7 +76,15 @@ def _figures_asked(home: Home) -> dict[str, Any] | None:
 def _figures_read(home: Home) -> dict[str, Any]:
     from sqlqueue.store.summary import offline_status
 
-    return offline_status(home)
+    found = offline_status(home)
+    if (manager := silent_manager(home)) is not None:
+        found["manager"] |= {
+            "running": True,
+            "pid": manager.pid,
+            "host": manager.hostname,
+            "started_at": manager.since,
+        }
+    return found
 
 
 def ask_running(home: Home, request: Request) -> Reply | None:

@@ -17,6 +17,9 @@ from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.whereabouts import here, speaks_of
 
+MANAGER: Final = "sqlqueue serve"
+"""What a manager calls itself in the note; a command that changes the queue has another name."""
+_LOCKS: Final = Path("/proc/locks")
 _MAX_NOTE_BYTES: Final = 4096
 
 
@@ -68,6 +71,27 @@ def holder_of(home: Home, fd: int | None = None) -> Holder | None:
         since=str(note.get("since", note.get("started_at", ""))),
         here=here(note),
     )
+
+
+def silent_manager(home: Home) -> Holder | None:
+    """The manager that has the home, for who was not answered; None when none is alive here.
+
+    It may be starting, be paused, or have lost its socket.
+    """
+    found = holder_of(home)
+    is_manager = found is not None and found.what == MANAGER
+    return found if is_manager and found and found.pid in lock_holders(home) else None
+
+
+def lock_holders(home: Home) -> set[int]:
+    """Who holds a lock on the very file that is there now, as the kernel lists them."""
+    try:
+        inode = str(home.lock.stat().st_ino)
+        lines = _LOCKS.read_text("ascii").splitlines()
+    except OSError:
+        return set()
+    fields = [line.split() for line in lines if " FLOCK " in line]
+    return {int(each[4]) for each in fields if each[5].rpartition(":")[2] == inode}
 
 
 def elsewhere(home: Home, found: Holder) -> bool:

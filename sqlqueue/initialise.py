@@ -141,13 +141,9 @@ def _name_outside(directories: Sequence[str], root: Path, notice: Notice) -> Non
 
 def outside(directories: Sequence[str], root: Path) -> list[str]:
     """The output directories that do not lie below the root, symbolic links followed."""
-    base = os.path.realpath(root)
-    return [each for each in directories if not _within(base, os.path.join(base, each))]
-
-
-def _within(base: str, path: str) -> bool:
-    real = os.path.realpath(path)
-    return real == base or real.startswith(base.rstrip("/") + "/")
+    base = Path(os.path.realpath(root))
+    found = ((each, Path(os.path.realpath(base / each))) for each in directories)
+    return [each for each, path in found if not path.is_relative_to(base)]
 
 
 def some(names: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ KEYS: Final = (
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
 BAR: Final = 12
+SILENT: Final = "         it does not answer (starting? else `sqlqueue doctor` says why)"
 COPY: Final = "         none answers: read from a private copy of the database"
 
 _COUNTS: Final = (
@@ -95,6 +96,7 @@ def overview(status: Figures, page: Page) -> list[str]:
         f"tasks    {page.paint(headline(status), 'bold')}",
         *([f"         {rest}"] if rest else []),
         f"manager  {_manager(status['manager'], status['done'])}",
+        *([SILENT] if _is_silent(status["manager"]) else []),
         *([COPY] if status.get("private_copy") else []),
     ]
 
@@ -121,6 +123,10 @@ def _manager(manager: Figures, done: bool) -> str:
         return "not running" + ("" if done else "; `sqlqueue serve` starts one")
     host = printable(str(manager.get("host") or "this host"))
     return f"pid {manager['pid']} on {host}{_since(manager.get('started_at'))}"
+
+
+def _is_silent(manager: Figures) -> bool:
+    return manager["running"] and not manager.get("answers", True)
 
 
 def _since(moment: object) -> str:

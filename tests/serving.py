@@ -23,7 +23,8 @@ from sqlqueue.errors import ManagerStopping, QueueError
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager.limits import DEFAULT, Limits
-from sqlqueue.manager.server import Options, Server, _new_loop
+from sqlqueue.manager.process import new_loop as fast_loop
+from sqlqueue.manager.server import Options, Server
 from sqlqueue.manager.writer import Job
 from support import connect, wait_until
 
@@ -132,7 +133,7 @@ class Running:
         home: Home,
         *,
         limits: Limits = QUICK,
-        new_loop: Callable[[], asyncio.AbstractEventLoop] = _new_loop,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = fast_loop,
         **options: Any,
     ) -> None:
         self.home = home

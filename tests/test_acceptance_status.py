@@ -25,7 +25,7 @@ SHAPE = {
     "root": str,
     "as_of": str,
     "manager": {"running": bool, "pid": (int, NOTHING), "host": (str, NOTHING),
-                "started_at": (str, NOTHING)},
+                "started_at": (str, NOTHING), "answers": bool},
     "totals": COUNTS,
     "phases": [{"phase": str, **COUNTS, "eta_seconds": (*NUMBER, NOTHING)}],
     "directories": [{"output_dir": str, **COUNTS, "rows": int, "trouble": (str, NOTHING),
@@ -78,7 +78,9 @@ def counted(found: dict[str, Any], group: str, state: str) -> list[int]:
 
 def test_before_anything_runs(overlapping: Study) -> None:
     found = figures(overlapping)
-    assert found["manager"] == {"running": False, "pid": None, "host": None, "started_at": None}
+    assert found["manager"] == {
+        "running": False, "pid": None, "host": None, "started_at": None, "answers": False
+    }  # fmt: skip
     assert found["home"] == str(overlapping.home.path)
     assert found["root"] == str(overlapping.root)
     assert (found["totals"]["pending"], found["done"], found["eta_seconds"]) == (3, False, None)

@@ -23,7 +23,8 @@ from typing import Any
 
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
-from sqlqueue.manager.server import Options, Server, _new_loop, _on_signals
+from sqlqueue.manager.process import new_loop, on_signals
+from sqlqueue.manager.server import Options, Server
 from sqlqueue.manager.writer import Writer
 
 
@@ -66,14 +67,14 @@ class Dialled(Writer):
 
 async def serve(home: Home, dial: Dial) -> int:
     server = Server(home, Options(writer=partial(Dialled, dial=dial)))
-    _on_signals(server.stop)
+    on_signals(server.stop)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, server._writer.tick)
     return await server.run()
 
 
 def manage(home: str, dial: str) -> int:
     """A manager; SIGUSR1 says that the clock was set."""
-    with HomeLock(Home(Path(home)), "sqlqueue serve"), asyncio.Runner(loop_factory=_new_loop) as it:
+    with HomeLock(Home(Path(home)), "sqlqueue serve"), asyncio.Runner(loop_factory=new_loop) as it:
         return it.run(serve(Home(Path(home)), Dial(Path(dial))))
 
 

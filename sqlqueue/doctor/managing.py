@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlqueue.doctor.finding import NOTE, PROBLEM, WARNING, Finding, kind
 from sqlqueue.errors import HomeError, ManagerUnreachable, NotAuthorised, QueueError
+from sqlqueue.holder import lock_holders
 from sqlqueue.home import Home
 from sqlqueue.worker.client import Client
 from sqlqueue.worker.dial import Remote, WrongCertificate
@@ -30,7 +31,6 @@ Said = Mapping[str, Any]
 
 ASK_SECONDS: Final = 3.0
 MOST_BYTES: Final = 65536
-LOCKS: Final = Path("/proc/locks")
 FILES_OF_ITS_OWN: Final = 200
 
 MOST_CLOCK_SECONDS: Final = 2.0
@@ -228,19 +228,8 @@ def _own(home: Home, said: Said, process: psutil.Process) -> Iterator[Finding]:
             yield ALL_INTERFACES.at(home.path, f"port {said.get('port')}, pid {process.pid}")
     except psutil.Error:
         pass
-    if process.pid not in _holders(home):
+    if process.pid not in lock_holders(home):
         yield NO_LOCK.at(home.lock, f"pid {process.pid} runs without a lock on it")
-
-
-def _holders(home: Home) -> set[int]:
-    """Who holds a lock on the very file that is there now, as the kernel lists them."""
-    try:
-        inode = str(home.lock.stat().st_ino)
-        lines = LOCKS.read_text("ascii").splitlines()
-    except FileNotFoundError:
-        return set()
-    fields = [line.split() for line in lines if " FLOCK " in line]
-    return {int(each[4]) for each in fields if each[5].rpartition(":")[2] == inode}
 
 
 def _figures(figures: Mapping[str, Any]) -> Iterator[Finding]:

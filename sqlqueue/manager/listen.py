@@ -44,6 +44,11 @@ class UnixSocket:
     recorded: str
     inode: int
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing bears its name any more: a person or a tidy system removed it."""
+        return not os.path.lexists(self.path)
+
     def remove(self) -> None:
         """Takes the name away, if it still is ours, and the private folder if it has one."""
         self.socket.close()
@@ -64,6 +69,18 @@ def bind_unix(home: Home, backlog: int) -> UnixSocket:
                 raise HomeError(f"{home.socket}: cannot listen: {error.strerror}") from None
         else:
             return _named(bound, home.socket, home.socket.name)
+    path = _private_folder() / home.socket.name
+    return _named(_bind(path, backlog), path, str(path))
+
+
+def bind_again(home: Home, gone: UnixSocket, backlog: int) -> UnixSocket:
+    """A socket in the place of one whose name is gone; it never takes another's place.
+
+    A private folder is made anew: in the old one's place there may be somebody else's.
+    """
+    if gone.path == home.socket:
+        return _named(_bind(home.socket, backlog), home.socket, gone.recorded)
+    _remove_private(gone.path.parent)
     path = _private_folder() / home.socket.name
     return _named(_bind(path, backlog), path, str(path))
 

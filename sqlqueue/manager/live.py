@@ -43,6 +43,7 @@ def with_live(
         "pid": said.get("pid"),
         "host": said.get("hostname"),
         "started_at": said.get("started_at"),
+        "answers": True,
     }
     return figures
 

@@ -15,8 +15,6 @@ import datetime
 import json
 import logging
 import os
-import resource
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,12 +26,14 @@ from sqlqueue import keys
 from sqlqueue.disk import Disk
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
 from sqlqueue.filesystems import on_network
+from sqlqueue.holder import MANAGER, holder_of
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager import listen
 from sqlqueue.manager.desk import Desk
 from sqlqueue.manager.door import Door
 from sqlqueue.manager.limits import DEFAULT, Limits
+from sqlqueue.manager.process import new_loop, on_signals, raise_file_limit
 from sqlqueue.manager.writer import Writer
 from sqlqueue.whereabouts import place_of
 
@@ -74,11 +74,11 @@ def serve(
     """
     home.queue_id()
     keys.create(home)
-    _raise_file_limit()
-    lock = HomeLock(home, "sqlqueue serve", take_over=take_over)
+    raise_file_limit()
+    lock = HomeLock(home, MANAGER, take_over=take_over)
     writer = partial(Writer, lock=lock)
     options = Options(host=host, port=port, until_done=until_done, writer=writer)
-    with lock, asyncio.Runner(loop_factory=_new_loop) as runner:
+    with lock, asyncio.Runner(loop_factory=new_loop) as runner:
         if lock.taken_from:
             log.warning("The queue is taken over from %s", lock.taken_from)
             options = replace(options, took_over=True)
@@ -87,7 +87,7 @@ def serve(
 
 async def _serve(home: Home, options: Options) -> int:
     server = Server(home, options)
-    _on_signals(server.stop)
+    on_signals(server.stop)
     return await server.run()
 
 
@@ -194,11 +194,28 @@ class Server:
         while not self._ended.is_set():
             self._writer.tick()
             self._desk.tick()
+            await self._stay_reachable()
             self._stay_named()
             self._look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.limits.tick_seconds):
                     await self._ended.wait()
+
+    async def _stay_reachable(self) -> None:
+        """A socket whose name was removed is made anew; not once another manager is there."""
+        gone, limits = self._unix, self._options.limits
+        if gone is None or not gone.is_gone:
+            return
+        with contextlib.suppress(OSError):
+            holder = holder_of(self._home)
+            if holder is None or holder.pid != os.getpid():
+                return
+            self._unix = listen.bind_again(self._home, gone, limits.backlog)
+            old, self._doors[0] = self._doors[0], Door(self._unix.socket, self._desk, limits, None)
+            self._doors[0].open()
+            self._note_where()
+            log.warning("%s was gone; listening on %s", gone.path, self._unix.path)
+            await old.close()
 
     def _stay_named(self) -> None:
         """A manager that nobody can find is none: its file comes back when it was removed."""
@@ -263,39 +280,6 @@ class Server:
             found = self._home.manager() or {}
             if found.get("pid") == os.getpid() and found.get("hostname") == socket.gethostname():
                 self._home.manager_file.unlink()
-
-
-def _on_signals(stop: Callable[[str], None]) -> None:
-    """The first asks, the second ends the process at once.  An ignored signal stays so."""
-    loop = asyncio.get_running_loop()
-    asked = False
-
-    def act(number: signal.Signals) -> None:
-        nonlocal asked
-        if asked:
-            log.warning("Stopped at once: a second signal")
-            os._exit(128 + number)
-        asked = True
-        stop(f"{number.name} received; a second one stops at once")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, act, number)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def _raise_file_limit() -> None:
-    """Every client is a descriptor: as many as the system lets us have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _version() -> str:
