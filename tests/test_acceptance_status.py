@@ -32,6 +32,7 @@ SHAPE = {
                      "unsubmitted": int}],
     "workers": [WORKER],
     "failures": [{"error": str, "count": int, "task_ids": [str]}],
+    "given_back": [{"error": str, "count": int, "task_ids": [str]}],
     "private_copy": bool,
     "unsubmitted": int,
     "set_aside": [str],
@@ -88,7 +89,7 @@ def test_before_anything_runs(overlapping: Study) -> None:
     assert counted(found, "phases", "pending") == [2, 2]
     assert [each["output_dir"] for each in found["directories"]] == ["results_a", "results_b"]
     assert counted(found, "directories", "rows") == [0, 0]
-    assert found["workers"] == found["failures"] == found["set_aside"] == []
+    assert found["workers"] == found["failures"] == found["given_back"] == found["set_aside"] == []
 
 
 def test_while_a_task_runs_and_after_the_manager_was_killed(overlapping: Study) -> None:
