@@ -235,6 +235,7 @@ FIELDS: dict[str, list[Any]] = {
     "lease_seconds": [0.5, 0, -1, 86401, "60", None],
     "reserve": SWITCH,
     "want": [17, True, "", "x" * 301],
+    "without": ["a", None, [1], [""], ["a"] * 1001],
     "result_data": OBJECT,
     "signature": [17, "", "0" * 31, "0" * 33, SIGNATURE.upper(), ["a"]],
     "seconds": ["1", True, []],

@@ -117,7 +117,11 @@ def test_a_file_of_the_users_own_is_refused_named_and_left(study: Study) -> None
         assert len(list(csv.reader(lines))) == 2
 
 
-@pytest.mark.parametrize("manager_runs", [True, False], ids=["beside a manager", "alone"])
+@pytest.mark.parametrize(
+    "manager_runs",
+    [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["beside a manager", "alone"],
+)
 def test_a_directory_that_was_removed_is_made_again(study: Study, manager_runs: bool) -> None:
     """By `init`, and, removed once more, by `verify --repair`."""
     one = study.write("one.yaml", "results_one", **grid([1, 4]))

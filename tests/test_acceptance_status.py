@@ -155,7 +155,7 @@ def test_watch_prints_one_object_per_line(overlapping: Study) -> None:
     assert_shape(json.loads(output.read_text().splitlines()[0]), SHAPE)
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.slow), "kill"])
 def test_looking_changes_nothing_at_all(study: Study, end: str) -> None:
     """Every name, mode, time and byte in home and directories, the manager being down."""
     study.init(study.write("a.yaml", "results", combinations={"seed": [1, 2]}),

@@ -14,6 +14,7 @@ from source import REPOSITORY
 from support import environment
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_the_whole_page(tmp_path: Path) -> None:
     target = tmp_path / "page.md"
     options = ["--quick", "--output", str(target), "--folder", str(tmp_path)]

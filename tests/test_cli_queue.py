@@ -284,7 +284,7 @@ def test_a_manager_that_was_killed_is_no_obstacle(
 # --- verify and token -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("running", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_verify_finds_and_repair_rebuilds(
     here: Place, manager_process: ManagerProcess, running: bool
 ) -> None:
@@ -328,7 +328,7 @@ def test_status_beside_a_manager_imports_nothing_that_it_does_not_need(
 
 
 def test_a_dry_run_refuses_what_the_real_one_refuses(here: Place) -> None:
-    """Before it is there, and when it is: nothing is made, and a person's file stays."""
+    """All at once; nothing is made, and a person's file stays."""
     (here.root / "theirs").mkdir()
     (here.root / "theirs" / "final_results.csv").write_text("years of work\n")
     (here.root / "file").touch()
@@ -339,12 +339,14 @@ def test_a_dry_run_refuses_what_the_real_one_refuses(here: Place) -> None:
         ".sqlqueue": "is inside the queue's home",
         ".sqlqueue/unsubmitted": "is inside the queue's home",
     }
-    for folder, why in told.items():
-        sweep = here.sweep("refused.yaml", folder)
-        for again in (["--dry-run"], []):
-            refused = here.cli("init", sweep, *again)
-            assert refused.returncode == 2
-            assert f"{folder}: " in refused.stderr and why in refused.stderr
-    sweep = here.sweep("refused.yaml", "theirs")
-    here.cli.ok("init", "--dry-run", "--set-aside", sweep)
+    sweeps = [here.sweep(f"{n}.yaml", folder, f"p{n}") for n, folder in enumerate(told)]
+    for again in (["--dry-run"], []):
+        refused = here.cli("init", *sweeps, *again)
+        assert refused.returncode == 2
+        lines = refused.stderr.splitlines()
+        if not again:  # those in the home are refused before the others are looked at
+            told = {each: why for each, why in told.items() if each.startswith(".")}
+        for folder, why in told.items():
+            assert any(f"{folder}: " in each and why in each for each in lines), lines
+    here.cli.ok("init", "--dry-run", "--set-aside", sweeps[2])
     assert (here.root / "theirs" / "final_results.csv").read_text() == "years of work\n"

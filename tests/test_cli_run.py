@@ -106,7 +106,13 @@ def test_the_manager_that_is_there_is_used_and_left_alone(
     assert len(here.rows("res_a")) == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_ctrl_c_gives_the_tasks_back(here: Place, start: Start, number: signal.Signals) -> None:
     held = here.hold(2)
     file = here.sweep("a.yaml", "res_a", widths=(4,))

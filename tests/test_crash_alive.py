@@ -72,7 +72,9 @@ def test_neighbours_go_on(
 
 
 @pytest.mark.parametrize("metrics", [{}, {"new": 0.5}], ids=["rows", "a new metric"])
-@pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    "stays", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["once", "from then on"]
+)
 def test_a_statement_that_fails_refuses_the_batch_and_no_more(
     shop: Workshop, stays: bool, metrics: dict[str, float]
 ) -> None:

@@ -127,6 +127,7 @@ def test_what_hangs_is_told_and_holds_up_nothing(theatre: Ward, what: str) -> No
     assert theatre.finding("umask"), "what does not hang is looked at"
 
 
+@pytest.mark.slow
 def test_the_command_itself_ends_while_a_filesystem_hangs(theatre: Ward) -> None:
     need(shutil.which("bindfs") is not None, "bindfs, for a FUSE filesystem")
     server = theatre.bindfs(theatre.csv.parent)

@@ -47,6 +47,7 @@ def both(here: Place, running: list[subprocess.Popen[bytes]], first: str, second
         assert "(100%)" in text.read_text()
 
 
+@pytest.mark.slow
 def test_the_same_file_twice(here: Place, running: list[subprocess.Popen[bytes]]) -> None:
     for number in range(ROUNDS):
         seeds = (10 * number + 1, 10 * number + 2, 10 * number + 3)

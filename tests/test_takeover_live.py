@@ -116,6 +116,7 @@ def test_who_is_asking_just_then_is_answered_and_let_go(queue: Queue) -> None:
     assert (stopped - stopping) % 86400 < 5, "it waited for clients that had their answer"
 
 
+@pytest.mark.slow
 def test_a_worker_elsewhere_finds_it_at_the_same_address(queue: Queue) -> None:
     """The port is the first one's until it finds out: the second one waits for it."""
     listen = ("--host", "127.0.0.1", "--port", str(free_port()))
