@@ -61,7 +61,10 @@ def test_a_second_init_adds_nothing(study: Study) -> None:
     assert after["totals"]["total"] == 4
 
 
-@pytest.mark.parametrize("manager_runs", [True, False], ids=["beside a manager", "alone"])
+@pytest.mark.parametrize(
+    "manager_runs", [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["beside a manager", "alone"],
+)  # fmt: skip
 def test_a_later_file_gets_completed_rows_before_init_returns(
     study: Study, manager_runs: bool
 ) -> None:

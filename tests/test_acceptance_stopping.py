@@ -32,7 +32,7 @@ def ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     return process.wait(SECONDS)
 
 
-@SIGNALS
+@MOSTLY
 def test_a_worker_gives_its_task_back_uncharged(study: Study, number: signal.Signals) -> None:
     sweep = study.write("a.yaml", "results", "wait", combinations={"seed": [1]}, max_attempts=1)
     study.init(sweep)

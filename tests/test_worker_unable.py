@@ -61,9 +61,9 @@ def serve(queue: Queue) -> None:
     [
         (None, "no module 'experiments_for_tests'"),
         ("import not_installed_here", "No module named 'not_installed_here'"),
-        ("def add(seed:", "was never closed"),
-        ("def other(seed): ...", "no function 'add' in it"),
-        ("def add(seed): ...", "takes no 'a' any more"),
+        pytest.param("def add(seed:", "was never closed", marks=pytest.mark.slow),
+        pytest.param("def other(seed): ...", "no function 'add' in it", marks=pytest.mark.slow),
+        pytest.param("def add(seed): ...", "takes no 'a' any more", marks=pytest.mark.slow),
     ],
     ids=["no module", "its import fails", "broken", "no function", "older than the task"],
 )
