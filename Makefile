@@ -2,7 +2,7 @@
 #   PYTHON=python3.12   the interpreter for a new .venv      JOBS=4   parallel test processes
 #   ARGS="-k lease"     further arguments for pytest or for the benchmarks
 
-JOBS ?= 3
+JOBS ?= 2
 SOAK_TASKS ?= 50000
 FUZZ_SECONDS ?= 600
 HOSTILE ?= 100000

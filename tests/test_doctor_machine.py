@@ -143,8 +143,8 @@ def test_gpus_that_torch_cannot_use(
     patient: Ward, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A driver that shows two, and a torch that was built without CUDA."""
-    need(shutil.which("clang") is not None, "clang, for a driver's library")
-    command = ["clang", "-shared", "-x", "c", "-o", tmp_path / "libcuda.so.1", "-"]
+    need(shutil.which("cc") is not None, "a C compiler (`cc`), for a driver's library")
+    command = ["cc", "-shared", "-x", "c", "-o", tmp_path / "libcuda.so.1", "-"]
     subprocess.run(command, input=CUDA, text=True, check=True, timeout=60)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     assert list(packages.torch()) == []
