@@ -79,8 +79,9 @@ def silent_manager(home: Home) -> Holder | None:
     It may be starting, be paused, or have lost its socket.
     """
     found = holder_of(home)
-    is_manager = found is not None and found.what == MANAGER
-    return found if is_manager and found and found.pid in lock_holders(home) else None
+    if found is None or found.what != MANAGER or found.pid not in lock_holders(home):
+        return None
+    return found
 
 
 def lock_holders(home: Home) -> set[int]:

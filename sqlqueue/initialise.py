@@ -197,14 +197,12 @@ def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: boo
     texts = checked(home, files)
     declarations = Declarations(home.root, lambda name: recall_looking(home, name))
     sweep = load(texts, declarations)
-    from sqlqueue.store.directories import refuse_unclaimable
     from sqlqueue.store.survey import survey as counted
-    from sqlqueue.store.survey import written
 
     folders = sweep.output_dirs()
-    refuse_unclaimable(home, folders, written(home), set_aside=set_aside)
     with progress(sweep.count) as advance:
-        phases = counted(home, _counting(sweep.tasks(), advance))
+        cells = _counting(sweep.tasks(), advance)
+        phases = counted(home, folders, cells, set_aside=set_aside)
     return Added(phases, notes=_notes(sweep, declarations), directories=folders)
 
 

@@ -46,12 +46,7 @@ def _result(added: Added) -> list[str]:
     total = added.total
     lines = [plural(total.new, "new task")] if total.new else []
     if total.again:
-        which = (
-            "that had failed or was cancelled is"
-            if total.again == 1
-            else ("that had failed or were cancelled are")
-        )
-        lines.append(f"{plural(total.again, 'task')} {which} tried again")
+        lines.append(f"Tried again, failed or cancelled before: {plural(total.again, 'task')}")
     if not lines:
         known = "every cell is known" if total.cells else "no cell is left"
         lines.append(f"Nothing new: {known}")

@@ -36,7 +36,7 @@ def test_failed_tasks_are_tried_again_when_more_attempts_are_allowed(here: Place
     assert "to try it again, raise `max_attempts`" in done.stdout
     assert "Nothing new: every cell is known" in here.cli.ok("init", "grid.yaml")
     write(here, FAILING, 2)
-    told = "\n2 tasks that had failed or were cancelled are tried again\n"
+    told = "\nTried again, failed or cancelled before: 2 tasks\n"
     dry = here.cli.ok("init", "--dry-run", "grid.yaml")
     added = here.cli.ok("init", "grid.yaml")
     assert told in dry

@@ -5,86 +5,38 @@ Either the filesystem gives up on its server while the cable is out, and the fir
 with a clear message; or it waits, and what the first manager had begun goes on afterwards, when
 the second one has the queue: it acks nothing and writes nothing.  The worker of the host that was
 cut off keeps its result and hands it in to the second manager.
-
-Everything runs in namespaces of its own, and ends with them.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from needs import need
+from gluster import about_hosts, all_came_of_it
 
 SCRIPT = r"""
-set -u
-D=$1; PY=$2; GIVE_UP=$3; cd $D
-mkdir -p brick A B; mount -t tmpfs tmpfs brick; mount -t tmpfs tmpfs /run/netns
+GIVE_UP=$3; mount -t tmpfs tmpfs /run/netns
 ip link set lo up; ip link add hub type bridge; ip addr add 10.77.0.1/24 dev hub; ip link set hub up
 for N in a b; do
     ip netns add $N; ip link add to-$N master hub type veth peer cable netns $N
     ip link set to-$N up; ip -n $N link set lo up; ip -n $N link set cable up
 done
 ip -n a addr add 10.77.0.2/24 dev cable; ip -n b addr add 10.77.0.3/24 dev cable
-cat > s.vol <<X
-volume posix
-  type storage/posix
-  option directory $D/brick
-end-volume
-volume brick
-  type features/locks
-  subvolumes posix
-end-volume
-volume server
-  type protocol/server
-  option transport-type tcp
-  option transport.socket.bind-address 10.77.0.1
-  option transport.socket.listen-port 24100
-  option auth.addr.brick.allow *
-  subvolumes brick
-end-volume
-X
-cat > c.vol <<X
-volume client
-  type protocol/client
-  option transport-type tcp
-  option remote-host 10.77.0.1
-  option remote-port 24100
-  option remote-subvolume brick
-  option ping-timeout $GIVE_UP
-end-volume
-volume behind
-  type performance/write-behind
-  subvolumes client
-end-volume
-volume cache
-  type performance/md-cache
-  subvolumes behind
-end-volume
-X
 on() {
     H=$1; shift
     nsenter --net=/run/netns/$H unshare -u sh -c \
         'hostname host-$0; XDG_STATE_HOME=$2-$0; export XDG_STATE_HOME; cd $1; shift 2; exec "$@"' \
         $H $D/${H^^} $D/state "$@"
 }
-ran() { echo "$1: $2"; }
 until_says() {
     for _ in $(seq 400); do grep -q "$1" $2 && return; sleep 0.1; done
     echo "never: $1 in $2"
 }
-glusterfsd -N -f $D/s.vol -l $D/s.log -p $D/s.pid &
-until (: < /dev/tcp/10.77.0.1/24100) 2>/dev/null; do sleep 0.1; done
+storage $GIVE_UP
 for H in a b; do
-    nsenter --net=/run/netns/$H glusterfs -N -f $D/c.vol -l $D/$H.log $D/${H^^} &
-    until mountpoint -q $D/${H^^}; do sleep 0.1; done
+    mounted ${H^^} nsenter --net=/run/netns/$H
 done
-echo '{"small": {"experiment": "small:measure", "output_dir": "results",
-       "combinations": [{"seed": [1, 2, 3, 4]}]}}' > A/small.yaml
+sweep > A/small.yaml
 cat > A/small.py <<X
 import os, socket, time
 def measure(seed: int) -> dict:
@@ -124,18 +76,10 @@ cat B/results/final_results.csv
 @pytest.mark.parametrize("seconds", [2, 100], ids=["gives up", "waits"])
 def test_the_cable_of_the_first_manager_is_cut(tmp_path: Path, seconds: int) -> None:
     """`seconds`: so long the filesystem waits for its server."""
-    need(os.geteuid() == 0 and shutil.which("ip") is not None, "root and `ip`, for two hosts")
-    need(shutil.which("glusterfsd") is not None, "glusterfs-server, for a network filesystem")
-    own = ["unshare", "-n", "-u", "-m", "-p", "--fork", "--kill-child", "--mount-proc"]
-    done = subprocess.run(
-        [*own, "bash", "-c", SCRIPT, "cable", str(tmp_path), sys.executable, str(seconds)],
-        env=os.environ | {"NO_COLOR": "1"},
-        capture_output=True, text=True, timeout=220, check=False,
-    )  # fmt: skip
-    said = done.stdout + done.stderr
-    for each in ("init: 0", "status: 0", "second: 1", "cut: 0", "acked-in-the-cut: 0", "cut-off: 1",
-                 "work-a: 0", "work-b: 0", "acked: 0", "lost: 0", "verify: 0"):  # fmt: skip
-        assert f"\n{each}\n" in f"\n{said}", said
-    assert "on host-a" in said and "Traceback" not in said, said
-    assert "4 of 4 tasks completed" in said
-    assert all(f"small,small_{n}_{n + 1}," in said for n in range(4)), said
+    said = about_hosts(SCRIPT, tmp_path, str(seconds), seconds=220)
+    all_came_of_it(
+        said,
+        *("init: 0", "status: 0", "second: 1", "cut: 0", "acked-in-the-cut: 0", "cut-off: 1"),
+        *("work-a: 0", "work-b: 0", "acked: 0", "lost: 0", "verify: 0"),
+    )
+    assert "Traceback" not in said, said

@@ -83,7 +83,7 @@ class Claims:
         calls = {each: partial(stored_path, self.home, each) for each in output_dirs}
         paths = _all(self.lanes.run(calls))
         known = records.directory_keys(connection, set(paths.values()))
-        written = self._written(connection, known)
+        written = records.written(connection, known.values())
         fresh = [path for path in dict.fromkeys(paths.values()) if path not in written]
         moved = self._make(fresh, set_aside)
         for path in fresh:
@@ -103,7 +103,7 @@ class Claims:
         queue_id = self.home.queue_id()
         calls = {
             path: partial(self._restore, self.home.absolute(path), queue_id)
-            for path in sorted(self._written(connection, known))
+            for path in sorted(records.written(connection, known.values()))
         }
         return [known[path] for path, absent in _all(self.lanes.run(calls)).items() if absent]
 
@@ -116,12 +116,6 @@ class Claims:
         queue_id = self.home.queue_id()
         calls = {str(each): partial(self._mark, each, queue_id) for each in folders}
         _all(self.lanes.run(calls))
-
-    @staticmethod
-    def _written(connection: Connection, known: Mapping[str, int]) -> set[str]:
-        """Those directories in which a CSV of ours is, or was."""
-        found = records.load(connection, known.values()).values()
-        return {path for path, record in found if record.columns is not None}
 
     def _make(self, paths: list[str], set_aside: bool) -> list[str]:
         queue_id = self.home.queue_id()

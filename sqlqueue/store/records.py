@@ -57,6 +57,12 @@ def load(
     return {row.id: (row.path, _record(row)) for row in connection.execute(query)}
 
 
+def written(connection: Connection, keys: Iterable[int] | None = None) -> set[str]:
+    """The stored paths of those directories in which a CSV of ours is, or was."""
+    found = load(connection, keys).values()
+    return {path for path, record in found if record.columns is not None}
+
+
 def _record(row: Any) -> Record:
     return Record(
         columns=None if row.columns is None else tuple(json.loads(row.columns)),

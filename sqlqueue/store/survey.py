@@ -19,6 +19,7 @@ from sqlqueue.lifecycle import MAX_LOSSES, State
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import PhaseCounts
 from sqlqueue.store import engine, records
+from sqlqueue.store.directories import refuse_unclaimable
 from sqlqueue.store.schema import phases, results, tasks
 
 BATCH: Final = 1000
@@ -33,26 +34,20 @@ _seen = Table(
 _Key = tuple[str, str]
 
 
-def survey(home: Home, cells: Iterable[Task]) -> dict[str, PhaseCounts]:
-    """Counts per phase as `init` of these cells would print them."""
+def survey(
+    home: Home, output_dirs: Iterable[str], cells: Iterable[Task], *, set_aside: bool
+) -> dict[str, PhaseCounts]:
+    """Counts per phase as `init` of these cells would print them.
+
+    Raises `DirectoryError` for directories that it would refuse.
+    """
     reader = engine.open_reader(home) if home.database.exists() else engine.open_memory()
     try:
         with reader.connect() as connection:
+            written = records.written(connection)
+            refuse_unclaimable(home, output_dirs, written, set_aside=set_aside)
             _seen.create(connection)
             return _survey(connection, cells)
-    finally:
-        reader.dispose()
-
-
-def written(home: Home) -> set[str]:
-    """The stored paths of the directories in which a CSV of this queue is, or was."""
-    if not home.database.exists():
-        return set()
-    reader = engine.open_reader(home)
-    try:
-        with reader.connect() as connection:
-            known = records.load(connection).values()
-            return {path for path, record in known if record.columns is not None}
     finally:
         reader.dispose()
 
