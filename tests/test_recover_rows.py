@@ -26,8 +26,10 @@ from sqlqueue.errors import (
     UsageError,
 )
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.initialise import initialise
 from sqlqueue.plan.reading_back import Torn, cells, value
 from sqlqueue.plan.rows import line
+from sqlqueue.progress import shown
 from sqlqueue.store import backup as backups
 
 
@@ -399,6 +401,24 @@ def test_a_person_s_csv_stops_it_and_is_left(queue: Lost) -> None:
         queue.recover(*queue.files, more)
     assert (queue.root / "mine" / CSV).read_text() == "years of work\n"
     assert not queue.home.database.exists()
+
+
+def test_in_a_copy_a_folder_of_the_original_s_stops_it(tmp_path: Path) -> None:
+    """Before anything is replaced, and in a dry run; without that file it goes on."""
+    with in_memory() as folder:
+        made = Lost.made(folder / "original", "copied_trial", seeds=1)
+        outside = made.root / "outside.yaml"
+        text = made.files[0].read_text().replace("results one/é", str(tmp_path / "outside"))
+        outside.write_text(text)
+        initialise(made.home, [outside], lambda _: None, shown)
+        made.submit()
+        copy = made.copy(folder / "copy")
+        for dry in (True, False):
+            with pytest.raises(DirectoryError, match=f"of {made.home.path}, of which this is a"):
+                copy.recover(*copy.files, copy.root / "outside.yaml", dry=dry)
+        copy.recover(*copy.files)
+        for each in (copy, made):
+            each.clean()
 
 
 def test_directories_of_two_queues_stop_it(queue: Lost) -> None:

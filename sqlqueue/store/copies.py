@@ -42,13 +42,13 @@ def settle(transaction: Transaction, claims: Claims, *, mine: bool) -> None:
     """
     home = claims.home
     with transaction() as connection:
-        known = remembered(connection)
+        known, original = remembered(connection), original_of(connection, home)
     now = place_of(home.path).as_note()
     if known == now:
         return
-    if known is not None and is_copy(home, known):
+    if original is not None:
         log.warning("%s is a copy of %s on %s: from now on a queue of its own",
-                    home.path, known.get("home"), known.get("hostname"))  # fmt: skip
+                    home.path, original.get("home"), original.get("hostname"))  # fmt: skip
         _part(transaction, claims, mine=mine)
     with transaction() as connection:
         connection.execute(meta.delete().where(meta.c.key == KEY))
@@ -59,6 +59,14 @@ def remembered(connection: Connection) -> Note | None:
     """Where the home stood when it was last opened; None before it ever was."""
     found = connection.execute(select(meta.c.value).where(meta.c.key == KEY)).scalar()
     return json.loads(found) if found is not None else None
+
+
+def original_of(connection: Connection, home: Home) -> Note | None:
+    """Where the original stands, when the home is a copy that has not parted from it yet."""
+    known = remembered(connection)
+    if known is None or known == place_of(home.path).as_note() or not is_copy(home, known):
+        return None
+    return known
 
 
 def is_copy(home: Home, known: Note) -> bool:

@@ -28,10 +28,10 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import DirectoryError, StorageFailure
 from sqlqueue.home import Home
 from sqlqueue.protocol import AddTasks, ExperimentMemory, PhaseCounts
-from sqlqueue.store import adding, backup, condition, engine, memory, queue, records
+from sqlqueue.store import adding, backup, condition, copies, engine, memory, queue, records
 from sqlqueue.store.adopting import Adopted, Adoption
-from sqlqueue.store.csv_file import NAME, Record
-from sqlqueue.store.directories import check_left, stored_path
+from sqlqueue.store.csv_file import MARKER, NAME, Record
+from sqlqueue.store.directories import check_left, marker_of, stored_path
 
 ENDS: Final = ("", *condition.COMPANIONS)
 
@@ -59,11 +59,24 @@ class Rebuild:
         paths = {each: stored_path(self._home, each) for each in output_dirs}
         known = records.directory_keys(self._connection, set(paths.values()))
         fresh = [path for path in dict.fromkeys(paths.values()) if path not in known]
+        self._refuse_the_original_s(paths.values(), queue_id)
         self._refuse_others(fresh, queue_id)
         for path in fresh:
             known[path] = records.add_directory(self._connection, path, self._now)
         self.changed = self.changed or bool(fresh)
         self._keys = {each: known[path] for each, path in paths.items()}
+
+    def _refuse_the_original_s(self, paths: Iterable[str], queue_id: str | None) -> None:
+        """In a copy: what lies outside its root and bears its mark was not copied along."""
+        original = copies.original_of(self._connection, self._home)
+        outside = [each for each in dict.fromkeys(paths) if Path(each).is_absolute()]
+        theirs = [each for each in outside if original and marker_of(Path(each)) == queue_id]
+        if original is not None and theirs:
+            why = (
+                f"belongs to the queue of {original.get('home')}, of which this is a copy; choose "
+                f"another output_dir, or remove its {MARKER} if that queue is gone"
+            )
+            raise DirectoryError("\n".join(f"{each}: {why}" for each in theirs))
 
     def _refuse_others(self, paths: Iterable[str], queue_id: str | None) -> None:
         problems = []
