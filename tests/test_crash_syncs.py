@@ -100,17 +100,17 @@ SYNCS: dict[str, tuple[Proof, str, str]] = {
         "a file before the first result",
         "lost what a person wrote",
     ),
-    "store/recovery.py _salvage_tail: fsync_dir": (
+    "store/recovery.py _keep: fsync_dir": (
         recovering_without_power,
         "a CSV extended",
         "lost what a person wrote",
     ),
-    "store/recovery.py _salvage_tail: write_beside: fsync": (
+    "store/recovery.py _keep: write_beside: fsync": (
         losing_power,
         "a CSV extended",
         "lost what a person wrote",
     ),
-    "store/recovery.py _salvage_tail: write_beside: fsync_dir": (
+    "store/recovery.py _keep: write_beside: fsync_dir": (
         losing_power,
         "a CSV extended",
         "lost what a person wrote",

@@ -29,7 +29,7 @@ from sqlqueue.store.csv_file import NotAsRecorded, Record, Written
 from sqlqueue.store.lanes import Hung, Lanes
 from sqlqueue.store.recovery import Mender
 from sqlqueue.store.rewriting import Transaction
-from sqlqueue.store.suspension import Suspension, suspension
+from sqlqueue.store.suspension import TOO_FAST, Suspension, suspension
 
 Values = Mapping[str, Any]
 MOST_REDONE: Final = 5
@@ -195,7 +195,7 @@ class Outputs:
         try:
             self._free(key)
             if self._redone.get(key, 0) > MOST_REDONE:
-                raise DirectoryUnavailable("the file changes faster than it can be mended")
+                raise DirectoryUnavailable(TOO_FAST)
             if not self._looks_right(key, file, record):
                 record = self._mender.recovered(
                     transaction, key, file, record, self._doubtful.get(key, b"")

@@ -117,12 +117,19 @@ class Mender(Rewriter):
             return True
         name = f"{file.parent.name or 'root'}-{hashlib.sha256(tail).hexdigest()[:16]}.tail"
         target = self.home.salvage / name
+        try:
+            self._keep(tail, target)
+        except OSError as error:  # of the home's disk, not of the CSV's
+            what = f"what it ends with cannot be kept in {target.parent}: {error.strerror}"
+            raise OSError(error.errno, what) from None
+        log.warning("Cut %d bytes off %s; they are kept in %s", len(tail), file, target)
+        return True
+
+    def _keep(self, tail: bytes, target: Path) -> None:
         if target.exists():  # from whoever died before its name was there for good
             self.disk.fsync_dir(target.parent)
         else:
             self.disk.write_beside(target, tail, 0o600)
-        log.warning("Cut %d bytes off %s; they are kept in %s", len(tail), file, target)
-        return True
 
     def _set_aside(
         self, transaction: Transaction, key: int, file: Path, record: Record, look: str

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST_PAUSE_SECONDS: Final = 30.0
+TOO_FAST: Final = (
+    "the file changes faster than it can be mended: does another program write it, or does "
+    "another output directory lead to the same folder?"
+)
 
 
 @dataclass(frozen=True, slots=True)
