@@ -9,6 +9,7 @@ What is not here: helpers (`support.py`), and anything that stands in for a real
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,14 @@ from sqlqueue.home import NAME, Home
 from support import Cli, ManagerProcess, environment, texts
 
 pytest_plugins = ["tally"]
+
+# A shell that starts something in the background has it ignore these; commands leave an ignored
+# signal ignored, and tests send them.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        )
 
 
 @dataclass

@@ -27,6 +27,9 @@ SQLQUEUE_TOKEN="$($PY -m sqlqueue token)" b $PY -m sqlqueue work --cpu --manager
 ran work $?
 ls -a .sqlqueue
 kill -STOP $A
+until flock -n .sqlqueue/manager.turn true; do  # in the middle of writing
+    kill -CONT $A; sleep 0.05; kill -STOP $A; sleep 0.05
+done
 unshare -u sh -c 'hostname host-b; cd "$0"/B; exec "$@"' $D \
     $PY -m sqlqueue serve --take-over --host 10.77.0.1 > $D/serve-b 2>&1 & B=$!
 until grep -q TLS $D/serve-b; do sleep 0.1; done

@@ -6,6 +6,7 @@ whoever asks it then, and ends; everybody goes on with the second one.
 
 from __future__ import annotations
 
+import fcntl
 import re
 import signal
 import socket
@@ -41,6 +42,26 @@ def take_over(queue: Queue, *options: str) -> None:
     assert "A newer manager has taken this home over" in queue.manager.said
 
 
+def paused(queue: Queue) -> subprocess.Popen[bytes]:
+    """The manager, stopped; not in the middle of writing, or nobody can take its place."""
+    first = queue.manager.process
+    assert first is not None
+    wait_until(lambda: stopped_between_turns(first, queue.home), SECONDS, "a moment between turns")
+    return first
+
+
+def stopped_between_turns(process: subprocess.Popen[bytes], home: Home) -> bool:
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    with home.turn.open() as turn:
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            process.send_signal(signal.SIGCONT)
+            return False
+    return True
+
+
 def begin(queue: Queue, *options: str) -> None:
     """Tasks that end when their gate is opened: so many at a time as the worker has slots."""
     queue.init("note", list(range(GATES * SLOTS)))
@@ -56,9 +77,7 @@ def test_workers_go_on_with_the_new_manager(queue: Queue) -> None:
     worker = queue.worker(f"cpu=True, slots={SLOTS}")
     for number in range(GATES):
         running(queue, (number + 1) * SLOTS)
-        first = queue.manager.process
-        assert first is not None
-        first.send_signal(signal.SIGSTOP)
+        first = paused(queue)
         queue.manager.start("--take-over")
         (queue.root / f"gate{number}").touch()
         wait_until(lambda: len(outcomes(queue)) >= SLOTS, SECONDS, "results to be submitted")
@@ -99,9 +118,7 @@ def test_who_is_asking_just_then_is_answered_and_let_go(queue: Queue) -> None:
         clients = [stack.enter_context(connect(manager.socket_path)) for _ in range(20)]
         beat = {"type": "heartbeat", "worker_id": "plain", "tasks": []}
         assert all(exchange(each, beat)["type"] == "ack" for each in clients)
-        first = manager.process
-        assert first is not None
-        first.send_signal(signal.SIGSTOP)  # SIGSTOP: what they ask lies there when it finds out
+        first = paused(queue)  # what they ask lies there when it finds out
         queue.manager.start("--take-over")
         for each in clients:
             each.sendall(b'{"type": "heartbeat", "worker_id": "plain", "tasks": []}\n')
@@ -144,9 +161,7 @@ def test_commands_that_were_asking_the_first_one(queue: Queue) -> None:
     """`init`, `verify --repair` and `status` end well: the second one answers."""
     queue.init("add", [1])
     queue.manager.start()
-    first = queue.manager.process
-    assert first is not None
-    first.send_signal(signal.SIGSTOP)
+    first = paused(queue)
     commands = (["init", "sweep.yaml"], ["verify", "--repair"], ["status"])
     asking = [queue.cli.start(*each, output=queue.root / each[0]) for each in commands]
     wait_until(lambda: all(map(connected, asking)), SECONDS, "commands that ask")
