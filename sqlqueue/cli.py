@@ -75,6 +75,7 @@ def _survey(queue: Home, files: list[Path], set_aside: bool) -> None:
     from sqlqueue.report_init import survey_lines
     from sqlqueue.tables import page_of
 
+    sys.dont_write_bytecode = True  # the experiments' modules are imported: nothing is written
     added = survey(queue, files, shown, set_aside)
     print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
 

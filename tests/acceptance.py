@@ -65,6 +65,10 @@ class Study:
     def init(self, *files: str) -> str:
         return self.cli.ok("init", *files)
 
+    def set_up(self, *files: str) -> None:
+        """`init` where the test is about what comes after it."""
+        self.cli.set_up("init", *files)
+
     def run(self, *files: str) -> str:
         return self.cli.ok("run", *files, seconds=SECONDS)
 

@@ -9,7 +9,9 @@ What is not here: helpers (`support.py`), and anything that stands in for a real
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,11 @@ for _number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(
             _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
         )
+
+
+# Hundreds of processes start: none is to compile the product anew, whatever is set outside.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @dataclass
@@ -113,7 +120,7 @@ def small_queue(cli: Cli, tmp_path: Path) -> Cli:
     """A queue with two tasks, `small_0_1` and `small_1_2`, for `results/`; nothing has run."""
     (tmp_path / "small.yaml").write_text(SMALL_SWEEP)
     (tmp_path / "small.py").write_text(SMALL_EXPERIMENT)
-    cli.ok("init", "small.yaml")
+    cli.set_up("init", "small.yaml")
     return cli
 
 

@@ -80,7 +80,7 @@ class Site:
             for name in ("ill", "well")
         }
         (self.root / "sweep.yaml").write_text(json.dumps(phases))
-        self.queue.cli.ok("init", "sweep.yaml")
+        self.queue.cli.set_up("init", "sweep.yaml")
 
     def rows(self, name: str) -> int:
         path = self.root / name / "results" / "final_results.csv"

@@ -84,8 +84,9 @@ class RemoteCore(Core):
         assert "Traceback" not in self.said, self.said
 
     def command(self, *arguments: str) -> None:
-        """A command of a person's, which must succeed."""
-        status = self.zygote.wait(self.zygote.command(self.output, *arguments))
+        """A command of a person's, which must succeed; its last argument is a file."""
+        folder = Path(arguments[-1]).parent
+        status = self.zygote.wait(self.zygote.command(self.output, folder, *arguments))
         assert status == 0, self.said
 
     @property

@@ -17,9 +17,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
 
 from sqlqueue.home import Home
+
+if TYPE_CHECKING:
+    from _pytest.mark.structures import ParameterSet
+    from zygote import Forked
 
 Found = TypeVar("Found")
 
@@ -46,6 +52,11 @@ def environment(state: Path, extra: Mapping[str, str] | None = None) -> dict[str
     own = {key: value for key, value in os.environ.items() if not key.startswith("SQLQUEUE_")}
     plain = {"XDG_STATE_HOME": str(state), "NO_COLOR": "1", "COLUMNS": "120", "TERM": "dumb"}
     return own | plain | {"PYTHONUNBUFFERED": "1"} | dict(extra or {})
+
+
+def later(*values: object) -> list[ParameterSet]:
+    """Values of a parametrised test that are left to the long run."""
+    return [pytest.param(each, marks=pytest.mark.slow) for each in values]
 
 
 def sqlqueue_command(*arguments: str | Path) -> list[str]:
@@ -81,6 +92,22 @@ class Cli:
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def set_up(self, *arguments: str | Path) -> None:
+        """A command that must exit 0, where the test is about what comes after it.
+
+        It is a process of its own, forked from one that has imported everything already.
+        """
+        said = self.root / "set_up.output"
+        status = self.forked(*arguments, output=said).wait(COMMAND_SECONDS)
+        assert status == 0, f"exit {status}\n{said.read_text()}"
+        said.unlink()
+
+    def forked(self, *arguments: str | Path, output: Path) -> Forked:
+        """As `start`, forked from a process that has imported everything already."""
+        from zygote import Forked
+
+        return Forked(output, self.root, self.environment, *map(str, arguments))
+
     def start(self, *arguments: str | Path, output: Path, **extra: str) -> subprocess.Popen[bytes]:
         """A command left running, its output in a file; the caller stops it (`stop`)."""
         with output.open("ab") as sink:
@@ -94,7 +121,7 @@ class Cli:
             )
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int:
+def stop(process: subprocess.Popen[bytes] | Forked, seconds: float = STOP_SECONDS) -> int:
     """Asks a process to end and returns its exit code; one that does not is killed, and fails."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -113,14 +140,19 @@ class ManagerProcess:
     home: Home
     cli: Cli
     output: Path
-    process: subprocess.Popen[bytes] | None = field(default=None)
+    process: subprocess.Popen[bytes] | Forked | None = field(default=None)
 
     def start(self, *options: str, **extra: str) -> ManagerProcess:
-        """Returns when the manager takes connections."""
-        home = str(self.home.path)
-        self.process = self.cli.start(
-            "serve", "--home", home, *options, output=self.output, **extra
-        )
+        """Returns when the manager takes connections.
+
+        One without options is forked from a process that has imported everything, as
+        `Cli.set_up` does: hundreds of tests begin with it.
+        """
+        serve = ("serve", "--home", str(self.home.path))
+        if options or extra:
+            self.process = self.cli.start(*serve, *options, output=self.output, **extra)
+        else:
+            self.process = self.cli.forked(*serve, output=self.output)
         wait_until(self._listens, START_SECONDS, "the manager listening")
         return self
 
@@ -152,7 +184,7 @@ class ManagerProcess:
         with connect(self.socket_path, seconds) as connection:
             return exchange(connection, message)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes] | Forked:
         assert self.process is not None, "the manager was not started"
         return self.process
 

@@ -15,7 +15,7 @@ SAVED = "Saved locally (manager unreachable)"
 @pytest.fixture
 def abandoned(study: Study) -> Study:
     """A worker whose task ended while no manager ran."""
-    study.init(study.write("a.yaml", "results", "wait", combinations={"seed": [1]}),
+    study.set_up(study.write("a.yaml", "results", "wait", combinations={"seed": [1]}),
                study.write("b.yaml", "results_b", "wait", combinations={"seed": [1]}))  # fmt: skip
     study.manager.start()
     study.worker()
@@ -60,7 +60,7 @@ def test_the_manager_takes_the_result_in_when_the_worker_is_gone(
 
 
 def test_a_killed_manager_does_not_stop_a_worker_from_going_on(study: Study) -> None:
-    study.init(study.write("a.yaml", "results", "wait", combinations={"seed": [1, 2]}))
+    study.set_up(study.write("a.yaml", "results", "wait", combinations={"seed": [1, 2]}))
     study.manager.start()
     study.worker()
     study.started(1)
@@ -75,7 +75,7 @@ def test_a_killed_manager_does_not_stop_a_worker_from_going_on(study: Study) -> 
 
 
 def test_a_worker_waits_for_a_manager_that_is_not_there_yet(study: Study) -> None:
-    study.init(study.write("a.yaml", "results", combinations={"seed": [1]}))
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": [1]}))
     study.worker()
     study.says("waiting for a manager")
     study.manager.start()

@@ -12,6 +12,7 @@ from acceptance import Study
 
 from sqlqueue.protocol import SubmitResult
 from sqlqueue.worker.client import Client
+from support import later
 
 CLIENT = """
 import json, os, socket, sys
@@ -40,7 +41,7 @@ def test_twenty_lines_get_an_ack_and_the_row_is_everywhere_before_it(
 ) -> None:
     assert len(CLIENT.strip().splitlines()) <= 20
     combinations = [{"width_factor": 4}, {"seed": 42}]
-    study.init(study.write("one.yaml", "results_one", combinations=combinations),
+    study.set_up(study.write("one.yaml", "results_one", combinations=combinations),
                study.write("two.yaml", "results_two", combinations=combinations))  # fmt: skip
     study.manager.start()
     done = subprocess.run(
@@ -67,9 +68,9 @@ def test_twenty_lines_get_an_ack_and_the_row_is_everywhere_before_it(
         assert f"Saved result for grid_0_42 to {directory}/final_results.csv" in said
 
 
-@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("seconds", [math.nan, *later(math.inf, -1.0)])
 def test_a_duration_that_is_none_does_not_refuse_a_result(study: Study, seconds: float) -> None:
-    study.init(study.write("one.yaml", "results", combinations={"seed": [42]}))
+    study.set_up(study.write("one.yaml", "results", combinations={"seed": [42]}))
     study.manager.start()
     with Client(study.home) as client:
         client.submit(

@@ -34,7 +34,7 @@ def test_a_task_that_fails_once_completes(study: Study) -> None:
 
 def test_a_child_that_falls_harms_neither_worker_nor_neighbours(study: Study) -> None:
     falling = {"combinations": {"seed": [1]}, "max_attempts": 1}
-    study.init(study.write("a.yaml", "results", "fall", "falling", **falling),
+    study.set_up(study.write("a.yaml", "results", "fall", "falling", **falling),
                study.write("b.yaml", "results", combinations={"seed": [1, 2]}))  # fmt: skip
     study.manager.start()
     study.work()
@@ -48,7 +48,7 @@ def test_a_timeout_ends_the_whole_process_group(study: Study) -> None:
     sweep = study.write(
         "a.yaml", "results", "hang", combinations={"seed": [1]}, max_attempts=1, timeout=1
     )
-    study.init(sweep)
+    study.set_up(sweep)
     study.manager.start()
     study.worker()
     child, grandchild = study.started(1)

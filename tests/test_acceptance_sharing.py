@@ -17,6 +17,7 @@ def grid(widths: list[int], **more: Any) -> dict[str, Any]:
     return {"combinations": [{WIDTHS: widths}, {"seed": 42}], **more}
 
 
+@pytest.mark.slow
 def test_a_single_config_fills_its_directory_only(study: Study) -> None:
     study.run(study.write("one.yaml", "results_one", **grid([4])))
     (row,) = study.rows("results_one")

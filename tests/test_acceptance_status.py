@@ -67,7 +67,7 @@ def figures(study: Study) -> dict[str, Any]:
 @pytest.fixture
 def overlapping(study: Study) -> Study:
     """Three tasks; `shared`, in both phases and directories, is the one with seed 2."""
-    study.init(study.write("a.yaml", "results_a", "wait", "first", combinations={"seed": [1, 2]}),
+    study.set_up(study.write("a.yaml", "results_a", "wait", "first", combinations={"seed": [1, 2]}),
                study.write("b.yaml", "results_b", "wait", "second", combinations={"seed": [2, 3]}),
                )  # fmt: skip
     return study
@@ -158,7 +158,7 @@ def test_watch_prints_one_object_per_line(overlapping: Study) -> None:
 @pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.slow), "kill"])
 def test_looking_changes_nothing_at_all(study: Study, end: str) -> None:
     """Every name, mode, time and byte in home and directories, the manager being down."""
-    study.init(study.write("a.yaml", "results", combinations={"seed": [1, 2]}),
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": [1, 2]}),
                study.write("b.yaml", "results_b", "fail", "failing", combinations={"seed": [1]},
                            max_attempts=1))  # fmt: skip
     study.manager.start()
@@ -194,7 +194,7 @@ def test_verify_names_a_row_that_was_changed_by_hand_and_repair_keeps_what_stood
 
 @pytest.mark.parametrize("command", ["status", "verify"])
 def test_a_database_damaged_within_is_named(study: Study, command: str) -> None:
-    study.init(study.write("a.yaml", "results", combinations={"seed": list(range(50))}))
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": list(range(50))}))
     whole = study.home.database.read_bytes()
     study.home.database.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     done = study.cli(command)
@@ -206,7 +206,7 @@ def test_a_database_damaged_within_is_named(study: Study, command: str) -> None:
 
 
 def test_ctrl_c_in_the_middle_of_a_look_is_not_a_damaged_database(study: Study) -> None:
-    study.init(study.write("a.yaml", "results", combinations={"seed": [1]}))
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": [1]}))
     reader = engine.open_reader(study.home)
 
     @event.listens_for(reader, "after_cursor_execute")

@@ -35,7 +35,7 @@ def ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
 @MOSTLY
 def test_a_worker_gives_its_task_back_uncharged(study: Study, number: signal.Signals) -> None:
     sweep = study.write("a.yaml", "results", "wait", combinations={"seed": [1]}, max_attempts=1)
-    study.init(sweep)
+    study.set_up(sweep)
     study.manager.start()
     worker = study.worker()
     (child,) = study.started(1)
@@ -52,7 +52,7 @@ def test_a_worker_gives_its_task_back_uncharged(study: Study, number: signal.Sig
 
 @SIGNALS
 def test_a_manager_ends_clean(study: Study, number: signal.Signals) -> None:
-    study.init(study.write("a.yaml", "results", combinations={"seed": [1]}))
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": [1]}))
     study.manager.start()
     process = study.manager.process
     assert process is not None
@@ -66,7 +66,7 @@ def test_a_manager_ends_clean(study: Study, number: signal.Signals) -> None:
 
 
 def test_a_second_manager_is_refused_and_named(study: Study) -> None:
-    study.init(study.write("a.yaml", "results", combinations={"seed": [1]}))
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": [1]}))
     study.manager.start()
     assert study.manager.process is not None
     done = study.cli("serve")
@@ -95,7 +95,7 @@ def test_run_gives_back_stops_all_and_goes_on_from_there(
 
 
 def test_serve_until_done_ends_by_itself(study: Study) -> None:
-    study.init(study.write("a.yaml", "results", combinations={"seed": [1, 2]}))
+    study.set_up(study.write("a.yaml", "results", combinations={"seed": [1, 2]}))
     study.manager.start("--until-done")
     study.work()
     assert study.manager.process is not None

@@ -58,6 +58,7 @@ def test_a_file_of_which_nothing_is_left_ends_at_once(here: Place) -> None:
     assert NOTE in here.cli.ok("run", "grid.yaml")
 
 
+@pytest.mark.slow
 def test_a_full_temporary_folder_stops_nothing_and_is_told(here: Place, tmp_path: Path) -> None:
     write(here, FAILING)
     with tmpfs(tmp_path / "full", "64k") as full:

@@ -55,7 +55,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(here: Place) -> None:
 
 
 def test_a_dry_run_on_a_queue_leaves_its_database_alone(here: Place) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     more = here.sweep("b.yaml", "res_b", "two", widths=(4, 9))
     before = here.cli.ok("status", "--json")
     assert table(here.cli.ok("init", "--dry-run", more)) == {"two": [4, 2, 2, 0]}
@@ -76,7 +76,7 @@ def test_init_goes_through_the_manager_that_runs(here: Place, manager: ManagerPr
 
 
 def test_a_file_with_a_mistake_adds_nothing_of_the_others(here: Place) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     good = here.sweep("b.yaml", "res_b", "two", widths=(9,))
     bad = here.sweep("c.yaml", "res_c/{widht}", "three")
     before = without_time(here.cli.ok("status", "--json"))
@@ -129,7 +129,7 @@ def test_a_default_that_changed_is_told(here: Place) -> None:
 
 def test_a_second_init_waits_for_the_first(here: Place, audit_on_exit: Audits) -> None:
     audit_on_exit(here.home)
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     output = here.root / "second.txt"
     with HomeLock(here.home, "a command"):
         second = here.cli.start("init", here.sweep("b.yaml", "res_b", "two"), output=output)
@@ -140,7 +140,7 @@ def test_a_second_init_waits_for_the_first(here: Place, audit_on_exit: Audits) -
 
 
 def test_waiting_has_an_end(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     monkeypatch.setattr(contact, "PATIENCE_SECONDS", 0.0)
     said: list[str] = []
     with (
@@ -215,7 +215,7 @@ KEYS = {
 def test_the_json_is_as_described(
     here: Place, manager_process: ManagerProcess, running: bool
 ) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     if running:
         manager_process.start()
     status = json.loads(here.cli.ok("status", "--json"))
@@ -232,7 +232,7 @@ def test_the_json_is_as_described(
 def test_status_changes_nothing(
     here: Place, manager_process: ManagerProcess, running: bool
 ) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     if running:
         manager_process.start()
     before = database(here)
@@ -261,7 +261,7 @@ def test_a_home_can_stand_before_or_after_the_command(here: Place, tmp_path: Pat
 
 
 def test_watching_prints_again_and_ctrl_c_ends_it(here: Place) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     output = here.root / "watched.txt"
     watching = here.cli.start("status", "--watch", "--json", "--interval", "0.05", output=output)
     wait_until(lambda: output.read_text().count("\n") >= 3, 20, "three looks")
@@ -273,7 +273,7 @@ def test_watching_prints_again_and_ctrl_c_ends_it(here: Place) -> None:
 def test_a_manager_that_was_killed_is_no_obstacle(
     here: Place, manager_process: ManagerProcess
 ) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     manager_process.start()
     manager_process.kill()
     assert here.home.manager() is not None
@@ -284,7 +284,8 @@ def test_a_manager_that_was_killed_is_no_obstacle(
 # --- verify and token -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("running", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("running", [False, True])
 def test_verify_finds_and_repair_rebuilds(
     here: Place, manager_process: ManagerProcess, running: bool
 ) -> None:
@@ -307,7 +308,7 @@ def test_verify_finds_and_repair_rebuilds(
 
 
 def test_the_token_is_one_line_that_stays(here: Place) -> None:
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     token = here.cli.ok("token")
     assert re.fullmatch(r"[\w-]{32,}\.[0-9a-f]{64}\n", token)
     assert here.cli.ok("token") == token
@@ -320,7 +321,7 @@ def test_status_beside_a_manager_imports_nothing_that_it_does_not_need(
     here: Place, manager: ManagerProcess
 ) -> None:
     assert manager.process is not None
-    here.cli.ok("init", here.sweep("a.yaml", "res_a"))
+    here.cli.set_up("init", here.sweep("a.yaml", "res_a"))
     report = here.cli("status", PYTHONPROFILEIMPORTTIME="1").stderr
     imported = set(re.findall(r"\|\s*([\w]+)[\w.]*$", report, re.MULTILINE))
     assert "msgspec" in imported

@@ -106,13 +106,8 @@ def test_the_manager_that_is_there_is_used_and_left_alone(
     assert len(here.rows("res_a")) == 4
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGINT,
-        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_gives_the_tasks_back(here: Place, start: Start, number: signal.Signals) -> None:
     held = here.hold(2)
     file = here.sweep("a.yaml", "res_a", widths=(4,))
@@ -133,7 +128,11 @@ def test_ctrl_c_gives_the_tasks_back(here: Place, start: Start, number: signal.S
 
 @pytest.mark.parametrize(
     ("word", "number"),
-    [("serve", signal.SIGKILL), ("serve", signal.SIGTERM), ("work", signal.SIGKILL)],
+    [
+        ("serve", signal.SIGKILL),
+        pytest.param("serve", signal.SIGTERM, marks=pytest.mark.slow),
+        ("work", signal.SIGKILL),
+    ],
 )
 def test_a_part_that_ends_early_comes_back(
     here: Place, start: Start, word: str, number: signal.Signals

@@ -12,6 +12,8 @@ from crash_proof import AT_THE_END, Workshop, deaths, errors, fingerprint, works
 from crash_scenarios import ALL, MAIN, Scenario
 from faults import ERRORS
 
+from support import later
+
 SCENARIOS = {each.name: each for each in ALL}
 
 
@@ -38,7 +40,7 @@ def test_a_death_in_the_recovery(shop: Workshop) -> None:
     assert shop.dies_in_recovery(MAIN[2]) > 50
 
 
-@pytest.mark.parametrize("name", ["a batch", "a CSV replaced"])
+@pytest.mark.parametrize("name", ["a batch", *later("a CSV replaced")])
 def test_a_film_shows_what_a_death_leaves(shop: Workshop, name: str) -> None:
     """Every copy that the proofs take of a disk is what a real SIGKILL at that call leaves."""
     scenario = SCENARIOS[name]

@@ -16,8 +16,13 @@ from faults import ERRORS, FaultyDisk, Plan, faulty_commits, faulty_statements
 from sqlqueue.protocol import Ack, Error, Reply
 
 BATCH = MAIN[2]
+LATER = pytest.mark.slow
 CELLS = (2, 3, 4)
 """For `a` alone, for `b` alone, for both."""
+METRICS = pytest.mark.parametrize(
+    "metrics",
+    [pytest.param({}, id="rows"), pytest.param({"new": 0.5}, id="a new metric", marks=LATER)],
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def suffers(room: Room, plan: Plan, faults: Faults = faulty_commits, **metrics: 
     return came
 
 
-@pytest.mark.parametrize("metrics", [{}, {"new": 0.5}], ids=["rows", "a new metric"])
+@METRICS
 @pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("mode", ERRORS)
 def test_neighbours_go_on(
@@ -71,7 +76,7 @@ def test_neighbours_go_on(
     assert number >= 8
 
 
-@pytest.mark.parametrize("metrics", [{}, {"new": 0.5}], ids=["rows", "a new metric"])
+@METRICS
 @pytest.mark.parametrize(
     "stays", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["once", "from then on"]
 )

@@ -117,7 +117,7 @@ BEAT = {"type": "heartbeat", "worker_id": "hog 2", "tasks": LOST}
 ANNOUNCE = {"type": "announce", "worker_id": "hog", "holds": []}
 FLOODS = [
     pytest.param([SAME] * 600, id="the same tasks"),
-    pytest.param([BEAT] * 600, id="tasks that others hold"),
+    pytest.param([BEAT] * 600, id="tasks that others hold", marks=pytest.mark.slow),
     pytest.param([ANNOUNCE, SAME] * 300, id="announcements", marks=pytest.mark.slow),
     pytest.param([{"type": "status"}] * 2000, id="figures", marks=pytest.mark.slow),
 ]

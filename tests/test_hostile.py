@@ -39,7 +39,7 @@ def test_two_thousand_hostile_connections_disturb_nobody(
 ) -> None:
     (tmp_path / "small.py").write_text("def measure(seed):\n    return {'value': seed}\n")
     (tmp_path / "busy.yaml").write_text(SWEEP.format(seeds=list(range(TASKS))))
-    cli.ok("init", "busy.yaml")
+    cli.set_up("init", "busy.yaml")
     manager = manager_process.start("--host", "127.0.0.1", "--port", "0")
     assert manager.process
     process = psutil.Process(manager.process.pid)

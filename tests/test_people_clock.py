@@ -57,7 +57,7 @@ def test_the_clock_jumps_while_tasks_run(
     clock = tmp_path / "clock"
     lying |= {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
     by_rename(clock, b"+0\n")
-    study.init(sweep(study, "wait"))
+    study.set_up(sweep(study, "wait"))
     study.manager.start(**lying)
     study.cli.environment.update(lying)
     study.worker("--slots", "2")

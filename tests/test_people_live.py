@@ -79,7 +79,7 @@ class Live:
         self._allow(0)
         cells = [{"seed": list(range(1, tasks + 1))}]
         files = [self._sweep(name, cells) for name in "ab"]
-        study.init(*files)
+        study.set_up(*files)
         study.manager.start()
         study.worker("--slots", "2")
 

@@ -60,6 +60,7 @@ def test_odd_names(tmp_path: Path, cli: Cli) -> None:
         from_init_to_verify(study, DIRECTORY)
 
 
+@pytest.mark.slow
 def test_a_path_longer_than_a_sockets(tmp_path: Path, cli: Cli) -> None:
     with studying(tmp_path / ("d" * 120) / ("é" * 60), cli) as study:
         assert from_init_to_verify(study)

@@ -151,6 +151,7 @@ def test_the_same_seed_gives_the_same_result(cell: Cells) -> None:
     assert not same(cell(**poisoned, seed=2), first)
 
 
+@pytest.mark.slow
 def test_another_process_with_other_threads_gives_the_same_result(
     cell: Cells, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from sqlqueue.home_lock import HomeLock
 from support import Cli, stop, wait_until
 
 SECONDS = 60.0
-ROUNDS = 4
+ROUNDS = 2
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_manager_that_is_refused_is_tried_again(
     here: Place, running: list[subprocess.Popen[bytes]]
 ) -> None:
     """As when the other one has the queue already and does not listen yet."""
-    here.cli.ok("init", here.sweep("a.yaml", "res", seeds=(1,), widths=(1,)))
+    here.cli.set_up("init", here.sweep("a.yaml", "res", seeds=(1,), widths=(1,)))
     script = (
         "import sys, pathlib; from sqlqueue.home import Home; from sqlqueue import together; "
         f"sys.exit(together.together(Home(pathlib.Path({str(here.home.path)!r})), ['one'], False))"
@@ -90,7 +90,7 @@ def refusals(log: Path) -> int:
 
 def test_a_manager_that_cannot_start_ends_the_run(here: Place) -> None:
     file = here.sweep("a.yaml", "res", seeds=(1,), widths=(1,))
-    here.cli.ok("init", file)
+    here.cli.set_up("init", file)
     here.home.socket.mkdir()
     done = here.cli("run", file)
     assert done.returncode == 1

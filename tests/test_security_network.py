@@ -121,7 +121,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (root / "look.yaml").write_text(SWEEP)
     cli = Cli(root, environment(tmp_path_factory.mktemp("state")))
     with another_host() as there:
-        cli.ok("init", "look.yaml")
+        cli.set_up("init", "look.yaml")
         manager = ManagerProcess(Home(root / NAME), cli, root / "manager.output")
         manager.start("--host", there.here, "--port", "0", "--verbose")
         yield Site(manager, there)
@@ -270,7 +270,7 @@ def test_no_other_secret_opens(site: Site) -> None:
 def test_a_token_that_was_rotated_away_opens_nothing(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "look.yaml").write_text(SWEEP)
     (tmp_path / "look.py").write_text(EXPERIMENT)
-    cli.ok("init", "look.yaml")
+    cli.set_up("init", "look.yaml")
     home = Home(tmp_path / NAME)
     before = keys.load(home)
     old = cli.ok("token").strip()

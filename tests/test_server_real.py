@@ -36,7 +36,7 @@ def sweep(cli: Cli) -> Callable[[int], None]:
                 }
             )
             (cli.root / f"{name}.yaml").write_text(text)
-        cli.ok("init", "left.yaml", "right.yaml")
+        cli.set_up("init", "left.yaml", "right.yaml")
 
     return add
 

@@ -24,7 +24,7 @@ NAMES = ["C", *(pytest.param(each, marks=pytest.mark.slow) for each in ("ascii",
 def queue(tmp_path: Path, cli: Cli) -> Place:
     """Four tasks."""
     found = place(tmp_path, cli)
-    cli.ok("init", found.sweep("one.yaml", "results"))
+    cli.set_up("init", found.sweep("one.yaml", "results"))
     return found
 
 
@@ -44,7 +44,7 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The same for commands that change nothing in it."""
     root = tmp_path_factory.mktemp("unchanged")
     found = place(root, Cli(root, environment(tmp_path_factory.mktemp("state"))))
-    found.cli.ok("init", found.sweep("one.yaml", "results"))
+    found.cli.set_up("init", found.sweep("one.yaml", "results"))
     return found
 
 
@@ -96,7 +96,7 @@ def test_a_name_that_cannot_be_encoded_is_shown_escaped(
 ) -> None:
     """As in a file that a host in UTF-8 gave to the queue."""
     found = place(tmp_path, cli)
-    cli.ok("init", found.sweep("one.yaml", "日本"))
+    cli.set_up("init", found.sweep("one.yaml", "日本"))
     assert r"\u65e5\u672c" in cli.ok("status", **NARROW[name])
     assert r"\u65e5\u672c" not in cli.ok("status")
 

@@ -46,6 +46,7 @@ def test_status_beside_a_manager_does_not_even_import_the_database(
     assert imported(done.stderr) & (HEAVY | DATABASE) == set()
 
 
+@pytest.mark.slow
 def test_a_doctor_imports_nothing_heavy(small_queue: Cli) -> None:
     """torch is loaded in a process of its own."""
     done = small_queue("doctor", **REPORT)

@@ -14,7 +14,7 @@ import pytest
 from worker_queue import SECONDS, Queue, gone
 
 from sqlqueue.home import Home
-from support import Cli, ManagerProcess, stop, wait_until
+from support import Cli, ManagerProcess, later, stop, wait_until
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def test_runs_everything_in_one_warm_child(queue: Queue) -> None:
     assert queue.said.count("submitted exp_") == 3
 
 
+@pytest.mark.slow
 def test_failures_are_reported_with_their_traceback_and_tried_again(queue: Queue) -> None:
     queue.init("boom", [1], max_attempts=2)
     queue.manager.start()
@@ -45,6 +46,7 @@ def test_failures_are_reported_with_their_traceback_and_tried_again(queue: Queue
     assert queue.attempts() == [("exp_0_1", 1, "FAILED"), ("exp_0_1", 2, "FAILED")]
 
 
+@pytest.mark.slow
 def test_the_directory_is_kept_across_attempts(queue: Queue) -> None:
     queue.init("flaky", [1])
     queue.manager.start()
@@ -78,6 +80,7 @@ def test_two_workers_on_one_host_have_two_names(queue: Queue) -> None:
     assert (first.wait(SECONDS), second.wait(SECONDS)) == (0, 0)
 
 
+@pytest.mark.slow
 def test_waits_for_a_manager_that_is_not_there_yet(queue: Queue) -> None:
     queue.init("add", [1])
     process = queue.worker()
@@ -87,6 +90,7 @@ def test_waits_for_a_manager_that_is_not_there_yet(queue: Queue) -> None:
     assert len(queue.rows()) == 1
 
 
+@pytest.mark.slow
 def test_progress_reaches_status(queue: Queue) -> None:
     queue.init("wait_for_file", [1])
     queue.manager.start()
@@ -103,7 +107,7 @@ def test_progress_reaches_status(queue: Queue) -> None:
     assert process.wait(SECONDS) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [*later(signal.SIGTERM, signal.SIGINT), signal.SIGHUP])
 def test_a_signal_gives_the_task_back(queue: Queue, number: signal.Signals) -> None:
     queue.init("wait_for_file", [1])
     queue.manager.start()
@@ -181,6 +185,7 @@ def test_killed_with_its_children_and_replaced_at_once(queue: Queue) -> None:
     stop(again)
 
 
+@pytest.mark.slow
 def test_the_time_limit_of_a_task(queue: Queue) -> None:
     queue.init("stubborn", [1], timeout=1, max_attempts=1)
     queue.manager.start()

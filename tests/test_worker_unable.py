@@ -60,7 +60,11 @@ def serve(queue: Queue) -> None:
     ("text", "said"),
     [
         (None, "no module 'experiments_for_tests'"),
-        ("import not_installed_here", "No module named 'not_installed_here'"),
+        pytest.param(
+            "import not_installed_here",
+            "No module named 'not_installed_here'",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("def add(seed:", "was never closed", marks=pytest.mark.slow),
         pytest.param("def other(seed): ...", "no function 'add' in it", marks=pytest.mark.slow),
         pytest.param("def add(seed): ...", "takes no 'a' any more", marks=pytest.mark.slow),

@@ -54,7 +54,7 @@ class Queue:
             **settings,
         }
         (self.root / "sweep.yaml").write_text(json.dumps({"exp": phase}))
-        self.cli.ok("init", "sweep.yaml")
+        self.cli.set_up("init", "sweep.yaml")
 
     def worker(self, options: str = "cpu=True, grace_seconds=5.0") -> subprocess.Popen[bytes]:
         script = SCRIPT.format(home=str(self.home.path), options=options)

@@ -1,24 +1,30 @@
 """Real manager processes within milliseconds: one process imports everything and forks them.
 
 `Zygote` starts managers and commands and says how they ended; a manager may run on a clock of
-the test's (`Dial`).  Promises: whoever is started here ends with the zygote, and the zygote
-with the test.  What is not here: anything that a started process does otherwise than
-`sqlqueue serve` does, the clock apart.
+the test's (`Dial`).  `shared` is one for all tests of a process, `Forked` a command that it
+started.  Promises: whoever is started here ends with the zygote, and the zygote with the test.
+What is not here: anything that a started process does otherwise than `sqlqueue serve` does, the
+clock apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import mmap
 import os
 import signal
 import struct
 import subprocess
 import sys
+import time
 import traceback
-from functools import partial
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlqueue.home import Home
@@ -26,6 +32,15 @@ from sqlqueue.home_lock import HomeLock
 from sqlqueue.manager.process import new_loop, on_signals
 from sqlqueue.manager.server import Options, Server
 from sqlqueue.manager.writer import Writer
+
+EVERYTHING = (
+    "alembic.command", "sqlqueue.cli", "sqlqueue.initialise", "sqlqueue.manager.local",
+    "sqlqueue.progress", "sqlqueue.report_init",
+)  # fmt: skip
+"""What `init` and `serve` would import."""
+POLL_SECONDS = 0.01
+RUNNING = -1000
+"""No exit status."""
 
 
 class Dial:
@@ -98,26 +113,85 @@ class Zygote:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=environment, text=True,
         )  # fmt: skip
+        self._one_at_a_time = Lock()
 
     def manager(self, home: Path, dial: Path, output: Path) -> int:
-        return self._ask("manage", output, [str(home), str(dial)])
+        return self._ask("manage", [str(home), str(dial)], output, home.parent)
 
-    def command(self, output: Path, *arguments: str) -> int:
-        return self._ask("command", output, list(arguments))
+    def command(
+        self,
+        output: Path,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
+        """A command in a folder; its environment is the zygote's unless one is named."""
+        return self._ask("command", list(arguments), output, folder, environment)
 
     def wait(self, pid: int) -> int:
         """The exit status; negative for a signal."""
-        return self._ask("wait", Path(), [pid])
+        return self._ask("wait", [pid])
+
+    def poll(self, pid: int) -> int | None:
+        """The exit status of a process that has ended."""
+        status = self._ask("poll", [pid])
+        return None if status == RUNNING else status
 
     def end(self) -> None:
         """Ends it and all that it started."""
         self._process.communicate()
 
-    def _ask(self, what: str, output: Path, arguments: list[Any]) -> int:
+    def _ask(
+        self,
+        what: str,
+        arguments: list[Any],
+        output: Path | None = None,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([what, str(output), arguments]), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+        own = None if environment is None else dict(environment)
+        order = json.dumps([what, arguments, str(output), str(folder), own])
+        with self._one_at_a_time:
+            print(order, file=self._process.stdin, flush=True)
+            return int(self._process.stdout.readline())
+
+
+@cache
+def shared() -> Zygote:
+    """Ends with this process, which holds its standard input."""
+    return Zygote(dict(os.environ))
+
+
+class Forked:
+    """A command left running, with what the tests use of `subprocess.Popen`."""
+
+    def __init__(
+        self, output: Path, folder: Path, environment: Mapping[str, str], *arguments: str
+    ) -> None:
+        self.pid = shared().command(output, folder, *arguments, environment=environment)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = shared().poll(self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float = math.inf) -> int:
+        deadline = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"pid {self.pid}", timeout)
+            time.sleep(POLL_SECONDS)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 # --- the zygote's side ----------------------------------------------------------------------
@@ -125,19 +199,18 @@ class Zygote:
 
 def main() -> None:
     """One order per line; ends with its standard input."""
-    import sqlqueue.cli
-    import sqlqueue.initialise
-    import sqlqueue.manager.local  # noqa: F401
-
+    for each in EVERYTHING:
+        import_module(each)
     alive: set[int] = set()
     for text in sys.stdin:
-        what, output, arguments = json.loads(text)
-        if what == "wait":
+        what, arguments, *place = json.loads(text)
+        if what in ("wait", "poll"):
             (pid,) = arguments
-            alive.discard(pid)
-            answer = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            ended, status = os.waitpid(pid, os.WNOHANG if what == "poll" else 0)
+            answer = os.waitstatus_to_exitcode(status) if ended else RUNNING
+            alive -= {ended}
         else:
-            answer = begin(what, output, arguments)
+            answer = begin(what, arguments, *place)
             alive.add(answer)
         print(answer, flush=True)
     for pid in alive:
@@ -145,12 +218,17 @@ def main() -> None:
         os.waitpid(pid, 0)
 
 
-def begin(what: str, output: str, arguments: list[str]) -> int:
+def begin(
+    what: str, arguments: list[str], output: str, folder: str, environment: dict[str, str] | None
+) -> int:
     child = os.fork()
     if child:
         return child
     try:
-        become(output, Path(arguments[0] if what == "manage" else arguments[-1]).parent)
+        if environment is not None:
+            os.environ.clear()
+            os.environ.update(environment)
+        become(output, folder)
         status = {"manage": manage, "command": command}[what](*arguments)
         sys.stdout.flush()
         os._exit(status)
@@ -159,7 +237,7 @@ def begin(what: str, output: str, arguments: list[str]) -> int:
         os._exit(1)
 
 
-def become(output: str, folder: Path) -> None:
+def become(output: str, folder: str) -> None:
     """A process of its own: its words go to a file, and it hears nothing."""
     os.chdir(folder)
     sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
