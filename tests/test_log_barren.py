@@ -15,7 +15,7 @@ import pytest
 from lost_queue import Lost, in_memory, log_of
 
 from conftest import audit
-from sqlqueue.store import condition, engine
+from sqlqueue.store import condition, engine, looking
 
 QUICK_SECONDS = 5.0
 """SQLite gives up after ten."""
@@ -45,7 +45,7 @@ def left_behind(queue: Lost, log: bytes) -> None:
 
 @pytest.mark.parametrize("what", ["a head", "half a head", "no head", "a head and half a page"])
 def test_nobody_is_locked_out(queue: Lost, what: str) -> None:
-    head = log_of(queue, queue.root.parent / "other").read_bytes()[: condition.LOG_HEAD_BYTES]
+    head = log_of(queue, queue.root.parent / "other").read_bytes()[: looking.LOG_HEAD_BYTES]
     logs = {
         "a head": head,
         "half a head": head[:16],
@@ -65,8 +65,30 @@ def test_nobody_is_locked_out(queue: Lost, what: str) -> None:
 def test_a_log_with_a_commit_in_it_is_read(queue: Lost) -> None:
     log = log_of(queue, queue.root.parent / "other")
     shutil.copy(log, beside(queue, "-wal"))
-    with closing(condition.look(queue.home.database)) as base:
+    with closing(looking.look(queue.home.database)) as base:
         (cost,) = base.execute("SELECT max(cost) FROM tasks").fetchone()
     with closing(sqlite3.connect(f"{queue.home.database.as_uri()}?immutable=1", uri=True)) as base:
         (before,) = base.execute("SELECT max(cost) FROM tasks").fetchone()
     assert cost == before + 1
+
+
+def test_a_log_that_goes_while_it_is_opened(queue: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes the database last removes it, between a look whether it is there and
+    the opening."""
+    address, removed = looking.reading, []
+
+    def seen_before(path: Path) -> str:
+        if removed:
+            return address(path)
+        with closing(sqlite3.connect(path)) as base:
+            base.execute("PRAGMA journal_mode = WAL")
+            base.execute("UPDATE tasks SET cost = 7")
+            base.commit()
+            found = address(path)
+        removed.append(not beside(queue, "-wal").exists())
+        return found
+
+    monkeypatch.setattr(looking, "reading", seen_before)
+    with closing(looking.look(queue.home.database)) as base:
+        assert base.execute("SELECT min(cost), max(cost) FROM tasks").fetchone() == (7, 7)
+    assert removed == [True]

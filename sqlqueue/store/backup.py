@@ -18,7 +18,7 @@ from typing import Final
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError, StorageFailure, UsageError
-from sqlqueue.store import condition, engine
+from sqlqueue.store import condition, engine, looking
 from sqlqueue.store.csv_file import look_of
 
 PAGES: Final = 2000
@@ -132,7 +132,7 @@ def _copy(source: Path, target: Path, advance: Advance) -> None:
         advance(total - left, total)
 
     try:
-        with closing(condition.look(source)) as old, closing(sqlite3.connect(target)) as new:
+        with closing(looking.look(source)) as old, closing(sqlite3.connect(target)) as new:
             old.isolation_level = new.isolation_level = None
             old.execute("BEGIN")  # or a commit between two steps would begin the copy anew
             old.execute("SELECT count(*) FROM sqlite_schema").fetchall()
@@ -161,6 +161,6 @@ def holdings(path: Path) -> Holdings:
         "results": "SELECT count(*) FROM results WHERE accepted",
         "directories": "SELECT count(*) FROM output_directories",
     }
-    with closing(condition.look(path)) as connection:
+    with closing(looking.look(path)) as connection:
         found = {name: connection.execute(text).fetchone()[0] for name, text in counts.items()}
     return Holdings(queue, version, size_bytes=path.stat().st_size, **found)

@@ -18,14 +18,10 @@ from typing import Any, Final
 
 from sqlqueue.errors import DatabaseError, HomeError
 from sqlqueue.home import Home
+from sqlqueue.store.looking import look
 
-BUSY_MILLISECONDS: Final = 10_000
 SURELY_BYTES: Final = 64 * 1024 * 1024
 """Up to this size every page is looked at whenever the queue is opened for writing."""
-
-LOG_HEAD_BYTES: Final = 32
-LOG_MAGIC: Final = b"\x37\x7f\x06"
-"""What a write-ahead log begins with, and how long that is (SQLite's file format)."""
 
 MOST_TOLD: Final = 3
 COMPANIONS: Final = ("-wal", "-shm", "-journal")
@@ -175,41 +171,6 @@ def _check_head(path: Path) -> None:
     size = path.stat().st_size  # last: a manager that began or ended meanwhile made it longer
     if size < max(expected, 100):
         raise DatabaseError(f"{path}: is cut short: {size} bytes of {expected}; {WAY_OUT}")
-
-
-def reading(path: Path) -> str:
-    """How to open the database for a look that writes nothing, not even beside it.
-
-    Left to itself SQLite makes the two files of its write-ahead log where a clean stop removed
-    them, and tidies them after a crash.  With no log there, or nothing in it, the file is taken
-    for unchanging: chosen anew for each connection, since a manager may start meanwhile.
-    """
-    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    followed = log.exists() and not _is_barren(log)
-    how = ("&readonly_shm=1" if index.exists() else "") if followed else "&immutable=1"
-    return f"{path.absolute().as_uri()}?mode=ro{how}"
-
-
-def _is_barren(log: Path) -> bool:
-    """Whether a log has a head and no page, as a writer leaves it that dies in its first commit,
-    or a head that is none: nobody can have committed to it.
-
-    SQLite, when it may not write the log's index, finds such a head changed behind its back
-    each time that it looks, and gives up after ten seconds ("locking protocol").
-    """
-    try:
-        with log.open("rb") as file:
-            head = file.read(LOG_HEAD_BYTES + 1)
-    except OSError:
-        return False
-    return len(head) == LOG_HEAD_BYTES or (bool(head) and not head.startswith(LOG_MAGIC))
-
-
-def look(path: Path) -> sqlite3.Connection:
-    """A connection for one look; the caller closes it."""
-    connection = sqlite3.connect(reading(path), uri=True)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-    return connection
 
 
 def version(path: Path) -> str | None:

@@ -22,8 +22,9 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
-from sqlqueue.store import condition, detaching
-from sqlqueue.store.condition import BUSY_MILLISECONDS, WAY_OUT
+from sqlqueue.store import condition, detaching, looking
+from sqlqueue.store.condition import WAY_OUT
+from sqlqueue.store.looking import BUSY_MILLISECONDS
 
 HEAD: Final = "0001"
 """The newest migration; a test compares it with the folder."""
@@ -56,7 +57,7 @@ def open_writer(home: Home, disk: Disk | None = None) -> Engine:
 def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     """A read-only engine, good beside a running manager; raises if there is nothing to read.
 
-    Leaves no trace: see `condition.reading`.  `own_writer`: this process holds the writer's
+    Leaves no trace: see `looking`.  `own_writer`: this process holds the writer's
     engine; the first to open the log's index decides for the whole process whether it may be
     written.
     """
@@ -147,8 +148,9 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
     plain = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
-        address = plain if trace else condition.reading(path)
-        return sqlite3.connect(address, uri=True, check_same_thread=False)
+        if not trace:
+            return looking.look(path)
+        return sqlite3.connect(plain, uri=True, check_same_thread=False)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"

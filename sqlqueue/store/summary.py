@@ -7,10 +7,8 @@ One consistent snapshot; changes nothing.  What is not here: what only a running
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from sqlqueue.home import Home
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
 from sqlqueue.protocol import CANNOT_RUN
-from sqlqueue.store import condition, engine, records
+from sqlqueue.store import engine, records
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
@@ -33,8 +31,6 @@ LATELY_ATTEMPTS: Final = 1000
 """So many attempts back it is looked for what could not be run: the table may hold millions."""
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
-LOOKS: Final = 5
-AGAIN_SECONDS: Final = 0.1
 
 T = TypeVar("T")
 
@@ -43,19 +39,8 @@ _looking: Final = threading.Lock()
 
 
 def offline_status(home: Home) -> dict[str, Any]:
-    """The figures when no manager answers.
-
-    Whoever closes the database last removes its log: one who opens it just then finds it
-    half gone, and looks again.
-    """
-    for _ in range(LOOKS - 1):
-        with suppress(condition.OutOfReach):
-            return _unkeyed(figures(home))
-        time.sleep(AGAIN_SECONDS)
-    return _unkeyed(figures(home))
-
-
-def _unkeyed(found: dict[str, Any]) -> dict[str, Any]:
+    """The figures when no manager answers."""
+    found = figures(home)
     for each in found["directories"]:
         del each["key"]
     return found
