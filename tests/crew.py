@@ -50,6 +50,12 @@ class Crew:
     def output(self, command: str) -> Path:
         return self.home.root / f"{command}.output"
 
+    def last_words(self, process: Process) -> str:
+        """How it ended, and what commands of its name said last."""
+        command = process.args[process.args.index("sqlqueue") + 1]
+        said = self.output(command).read_text(errors="replace")[-3000:]
+        return f"{command} exited {process.returncode}\n{said}"
+
     def kill(self, process: Process, what: str) -> bool:
         """SIGKILL; False when it had ended by itself."""
         process.kill()

@@ -350,6 +350,7 @@ def test_one_row_for_hundreds_of_directories(manager: ManagerProcess, home: Home
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(600)
 def test_one_row_for_thousands_of_directories(manager: ManagerProcess, home: Home) -> None:
     linked_everywhere(manager, home, 5000)
     count("linked directories", 5000)

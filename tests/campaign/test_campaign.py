@@ -215,7 +215,7 @@ class Campaign:
 
     def ended(self, process: Process) -> int | None:
         status = process.wait(60.0)
-        assert status in (0, 1, -9), f"{process.args!r} exited {status}\n{self.crew.said()[-3000:]}"
+        assert status in (0, 1, -9), self.crew.last_words(process)
         return status
 
     def pause(self, seconds: float) -> None:
@@ -233,7 +233,7 @@ class Campaign:
         worker = self.crew.worker()
         for client in self.clients:
             client.leave()
-        assert worker.wait(300.0) == 0, self.crew.said()[-3000:]
+        assert worker.wait(300.0) == 0, self.crew.last_words(worker)
         assert manager.wait(60.0) == 0
         manager = self.crew.start("serve")  # takes in at its start what lies in folders
         assert self.crew.listens(manager, 60.0)
