@@ -7,13 +7,14 @@ its name.  What is not here: copying (`store/backup.py`), and putting one back
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import DatabaseError
+from sqlqueue.errors import DatabaseError, UsageError
 from sqlqueue.home import Home
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def back_up(home: Home, file: Path, force: bool, progress: Progress) -> Holdings
 
     if not condition.refuse(home):
         raise DatabaseError(f"{home.database}: missing; `sqlqueue init FILES...` creates it")
+    if any(Home(each).exists() for each in Path(os.path.realpath(file)).parents):
+        raise UsageError(f"{file}: is inside the home of a queue; a backup belongs elsewhere")
     pages = home.database.stat().st_size // 4096
     with progress(pages, "Copying pages") as advance:
         done = 0

@@ -75,7 +75,8 @@ def repair(home: Home) -> None:
     with owner(home, notice) as ask:
         reply = ask(Repair())
     actions = reply.actions if isinstance(reply, RepairedReply) else []
-    for line in actions or found:
+    left = {each.where for each in _findings(home)} if found and not actions else set()
+    for line in actions or [each for each in found if each not in left]:
         print(f"repaired: {printable(line)}", flush=True)
     if not actions and not found:
         print("Nothing to repair", flush=True)

@@ -88,7 +88,7 @@ BackupFile = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="Where to put it.", show_default=False, parser=Path),
 ]
-Force = Annotated[bool, _flag("--force", "Replace a file that is there.")]
+Force = Annotated[bool, _flag("--force", "Replace an older backup that is there.")]
 Backup = Annotated[
     Path | None,
     _value("--backup", "FILE", "Begin with this backup.", "the database that is there", Path),

@@ -392,7 +392,7 @@ def _decode(line: bytes | bytearray, decoder: msgspec.json.Decoder[Any], kind: A
 def _decode_slowly(line: bytes | bytearray, kind: Any) -> Any:
     """For what msgspec's parser refuses and Python's reads: NaN, lone surrogates."""
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8"), parse_int=_integer)
         return msgspec.convert(_printable(value), kind)
     except msgspec.ValidationError as error:
         raise ProtocolError(f"not a message of the protocol: {error}") from None
@@ -400,6 +400,14 @@ def _decode_slowly(line: bytes | bytearray, kind: Any) -> Any:
         raise ProtocolError("not a message of the protocol: nested too deeply") from None
     except ValueError as error:
         raise ProtocolError(f"not one JSON object in UTF-8: {error}") from None
+
+
+def _integer(text: str) -> int | str:
+    """One with more digits than Python reads (a bound against slow conversion) stays a text."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _printable(value: Any) -> Any:

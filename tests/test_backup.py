@@ -65,9 +65,17 @@ def test_a_file_that_is_there_stays_unless_told_otherwise(queue: Lost, tmp_path:
     file.write_text("years of work")
     with pytest.raises(UsageError, match="--force"):
         take(queue.home, file)
+    with pytest.raises(UsageError, match="no backup"):
+        take(queue.home, file, force=True)
     assert file.read_text() == "years of work"
-    take(queue.home, file, force=True)
-    assert signatures(file)
+    older = tmp_path / "backup.db"
+    take(queue.home, older)
+    (tmp_path / "link.db").symlink_to(older)
+    with pytest.raises(UsageError, match="no backup"):
+        take(queue.home, tmp_path / "link.db", force=True)
+    queue.submit(0.25)
+    take(queue.home, older, force=True)
+    assert signatures(older)
 
 
 @pytest.mark.parametrize("name", [".", "no/such/folder.db"])
@@ -165,3 +173,7 @@ def test_the_command_says_where_it_is_and_what_it_holds(
     assert "say --force" in again.stderr
     small_queue.ok("backup", "backup.db", "--force")
     assert (tmp_path / "backup.db").is_file()
+    for inside in ("queue.db", "logs/backup.db"):
+        refused = small_queue("backup", f".sqlqueue/{inside}", "--force")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "is inside the home of a queue" in refused.stderr

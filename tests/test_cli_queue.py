@@ -339,14 +339,16 @@ def test_a_dry_run_refuses_what_the_real_one_refuses(here: Place) -> None:
         "theirs": "that this queue did not write",
         ".sqlqueue": "is inside the queue's home",
         ".sqlqueue/unsubmitted": "is inside the queue's home",
+        "a/unsubmitted": "unsubmitted is a name that sqlqueue uses itself",
+        "a/final_results.csv": "final_results.csv is a name that sqlqueue uses itself",
     }
     sweeps = [here.sweep(f"{n}.yaml", folder, f"p{n}") for n, folder in enumerate(told)]
     for again in (["--dry-run"], []):
         refused = here.cli("init", *sweeps, *again)
         assert refused.returncode == 2
         lines = refused.stderr.splitlines()
-        if not again:  # those in the home are refused before the others are looked at
-            told = {each: why for each, why in told.items() if each.startswith(".")}
+        if not again:  # those that cannot be are refused before the others are looked at
+            told = {each: why for each, why in told.items() if each.startswith((".", "a/"))}
         for folder, why in told.items():
             assert any(f"{folder}: " in each and why in each for each in lines), lines
     here.cli.ok("init", "--dry-run", "--set-aside", sweeps[2])

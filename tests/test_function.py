@@ -5,6 +5,7 @@ Real modules in real folders; each test has a root of its own.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -306,6 +307,13 @@ def test_a_module_that_fails_says_where(write: Write, source: str, message: str)
         assert f"module 'exp' cannot be imported: {root}/{message}" in caught.value.message
         assert "\n" not in caught.value.message
         assert caught.value.__suppress_context__
+
+
+def test_a_look_at_a_module_leaves_signals_as_they_were(write: Write) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    ignored = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef f(): pass"
+    assert declare("exp:f", write(ignored)).name == "exp:f"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_running_out_of_memory_is_not_the_users_mistake(write: Write) -> None:

@@ -124,6 +124,13 @@ def test_no_json_does_more_than_raise_a_protocol_error(value: Any) -> None:
             protocol.decode_request(text.encode())
 
 
+def test_an_integer_of_any_length_is_kept() -> None:
+    digits = "7" * 5000
+    request = protocol.decode_request((SUBMIT % f'{{"n":{digits},"m":12}}').encode())
+    assert isinstance(request, protocol.SubmitResult)
+    assert request.result_data == {"n": digits, "m": 12}
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

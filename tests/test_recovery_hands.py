@@ -15,9 +15,12 @@ import pytest
 from crash_proof import Workshop, agrees, query, workshop
 from crash_scenarios import EDITS, MAIN, Room, by_rename, opened, rows, submit
 
+from sqlqueue.checking import repair
 from sqlqueue.disk import Disk
-from sqlqueue.protocol import Ack
+from sqlqueue.protocol import Ack, Error
 from sqlqueue.store import recovery
+from sqlqueue.store.audit import verify
+from sqlqueue.store.csv_file import MARKER
 
 Edit = Callable[[Room], list[bytes]]
 
@@ -81,8 +84,22 @@ def a_long_tail(room: Room) -> list[bytes]:
     return [b"0123456789abcdef" * 100_000]
 
 
+def one_file_in_both(room: Room) -> list[bytes]:
+    """As what removes duplicates does to files that are alike."""
+    room.csv("b").unlink()
+    os.link(room.csv("a"), room.csv("b"))
+    return []
+
+
+def old_line_ends(room: Room) -> list[bytes]:
+    text = room.csv("a").read_bytes().replace(b"\n", b"\r")
+    room.csv("a").write_bytes(text)
+    return [text]
+
+
 ALL_EDITS: tuple[Edit, ...] = (
     *EDITS, a_link, a_link_to_itself, a_folder, a_pipe, emptied, one_byte, a_long_tail,
+    one_file_in_both, old_line_ends,
 )  # fmt: skip
 
 
@@ -104,6 +121,7 @@ def test_while_the_manager_runs(room: Room, edit: Edit, metrics: dict[str, float
 @pytest.mark.parametrize("edit", ALL_EDITS, ids=lambda edit: edit.__name__)
 def test_while_none_runs(room: Room, edit: Edit) -> None:
     texts = edit(room)
+    assert len(list(verify(room.home))) < 5, "whatever it is, it is told"
     with opened(room.home) as desk:
         agrees(room, rows(0, 1, 5), texts)
         assert submit(desk, 2, 3, 4) == [Ack, Ack, Ack]
@@ -189,3 +207,43 @@ def test_permissions_of_a_csv_are_kept_when_it_is_rewritten(room: Room) -> None:
     with opened(room.home) as desk:
         assert submit(desk, 2, new=1.0) == [Ack]
     assert stat.S_IMODE(room.csv("a").stat().st_mode) == 0o640
+
+
+def test_a_second_name_keeps_what_it_had(room: Room) -> None:
+    kept = room.root / "kept.csv"
+    os.link(room.csv("a"), kept)
+    before = kept.read_bytes()
+    with opened(room.home) as desk:
+        assert submit(desk, 2, 3, 4) == [Ack, Ack, Ack]
+    assert kept.read_bytes() == before
+    agrees(room, rows(0, 1, 2, 3, 4, 5), [])
+
+
+def test_a_folder_that_became_another_one_of_ours_waits(room: Room) -> None:
+    own, moved = room.csv("b").parent, room.root / "moved"
+    with opened(room.home) as desk:
+        own.rename(moved)
+        own.symlink_to("a")
+        assert submit(desk, 4, 2) == [Error, Ack]
+        assert submit(desk, 4) == [Error]
+        assert "another output directory, a;" in str(desk.committer.outputs.trouble())
+        own.unlink()
+        moved.rename(own)
+        desk.later()
+        assert submit(desk, 4, 3) == [Ack, Ack]
+    agrees(room, rows(0, 1, 2, 3, 4, 5), [])
+
+
+def test_only_what_was_repaired_is_said_to_be(
+    room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = room.csv("a").parent
+    folder.rename(room.root / "far")
+    folder.symlink_to("far")
+    (folder / MARKER).unlink()
+    emptied_csv = room.csv("b")
+    emptied_csv.write_bytes(b"")
+    repair(room.home)
+    said = capsys.readouterr().out
+    assert "repaired: b/final_results.csv" in said
+    assert (folder / MARKER).exists() or f"a/{MARKER}" not in said

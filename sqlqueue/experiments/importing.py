@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.plan.problems import did_you_mean
@@ -29,9 +30,9 @@ def from_root(name: str, root: Path, forget: bool) -> Iterator[None]:
     """Within, modules are found in the root first.
 
     `forget`: modules of the root that were imported meanwhile are dropped again, so that
-    the next look sees the files as they are then.
+    the next look sees the files as they are then; what they do to signals is undone.
     """
-    before, modules = list(sys.path), dict(sys.modules)
+    before, modules, heeded = list(sys.path), dict(sys.modules), _handlers() if forget else {}
     aside = _set_aside(name.partition(".")[0], root)
     sys.path[:] = [str(root), *(each for each in before if each != str(root))]
     importlib.invalidate_caches()
@@ -39,12 +40,25 @@ def from_root(name: str, root: Path, forget: bool) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+        _heed(heeded)
         if forget:
             for each in _loaded_from(root) - modules.keys():
                 del sys.modules[each]
         if aside:
             _drop(name.partition(".")[0])
             sys.modules.update(aside)
+
+
+def _handlers() -> dict[int, Any]:
+    return {int(each): signal.getsignal(each) for each in signal.valid_signals()}
+
+
+def _heed(handlers: dict[int, Any]) -> None:
+    """A module that was only looked at decides nothing for this process, and for its children."""
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) != handler:
+            with contextlib.suppress(OSError, ValueError):  # another thread's business
+                signal.signal(number, handler)
 
 
 def _set_aside(top: str, root: Path) -> dict[str, ModuleType]:

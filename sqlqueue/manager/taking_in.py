@@ -48,8 +48,7 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
         context.after.append(lambda: _log_further(task, request.worker_id))
         return Ack()
     _complete(book, task, attempt, held, text, metrics, report, context)
-    for name in renamed:
-        context.after.append(lambda name=name: _log_renamed(task, name))  # type: ignore[misc]
+    context.after.append(lambda: _log_renamed(task, renamed))
     return Ack()
 
 
@@ -193,13 +192,14 @@ def _log_further(task: TaskRow, worker_id: str) -> None:
     )
 
 
-def _log_renamed(task: TaskRow, name: str) -> None:
-    log.warning(
-        "Task %s returned %s with another value than its parameter: stored as %s_returned",
-        task.task_id,
-        name,
-        name,
-    )
+def _log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
+    for name, stored in renamed.items():
+        log.warning(
+            "Task %s returned %s with another value than its parameter: stored as %s",
+            task.task_id,
+            name,
+            stored,
+        )
 
 
 def log_failed(task: TaskRow, attempt: Attempt, outcome: Outcome, state: State, error: str) -> None:

@@ -62,21 +62,21 @@ def _free_name(name: str, taken: Mapping[str, Any]) -> str:
 
 def apart_from(
     metrics: Mapping[str, Scalar], fixed: Mapping[str, Any]
-) -> tuple[dict[str, Scalar], list[str]]:
+) -> tuple[dict[str, Scalar], dict[str, str]]:
     """Keeps metrics apart from the columns in `fixed` (parameters and our own).
 
     A metric that repeats a fixed value is left out, one that contradicts it is renamed.
-    Returns the metrics for the row and the names that were renamed.
+    Returns the metrics for the row, and the new names by the old ones.
     """
     kept: dict[str, Scalar] = {}
-    renamed: list[str] = []
+    renamed: dict[str, str] = {}
     for name, value in metrics.items():
         if name not in fixed:
             kept[_free_name(name, kept)] = value
         elif not same(value, fixed[name]):
             taken = {**fixed, **metrics, **kept}
-            kept[_free_name(f"{name}_returned", taken)] = value
-            renamed.append(name)
+            renamed[name] = _free_name(f"{name}_returned", taken)
+            kept[renamed[name]] = value
     return kept, renamed
 
 

@@ -203,7 +203,11 @@ def _difference(found: bytes, expected: bytes, columns: tuple[str, ...]) -> str:
 
 
 def _cells(found: bytes) -> list[str]:
-    return next(csv.reader([found.decode("utf-8", "replace")]), [])
+    """None where a person's line cannot be told apart into cells."""
+    try:
+        return next(csv.reader([found.decode("utf-8", "replace")]), [])
+    except csv.Error:
+        return []
 
 
 def _shown(found: bytes) -> str:

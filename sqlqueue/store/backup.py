@@ -63,6 +63,16 @@ def _refuse_taken(target: Path, force: bool) -> None:
         raise UsageError(f"{target}: {wrong}; name a file for the backup")
     if os.path.lexists(target) and not force:
         raise UsageError(f"{target}: is there already; choose another name, or say --force")
+    if os.path.lexists(target) and not _is_database(target):
+        raise UsageError(f"{target}: is there already and no backup; choose another name")
+
+
+def _is_database(path: Path) -> bool:
+    """Whether it may be an older backup: --force replaces nothing else."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(condition.MAGIC)) in (b"", condition.MAGIC)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from sqlqueue.store.looking import look
 SURELY_BYTES: Final = 64 * 1024 * 1024
 """Up to this size every page is looked at whenever the queue is opened for writing."""
 
+MAGIC: Final = b"SQLite format 3\0"
 MOST_TOLD: Final = 3
 COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database; each is good with that one database only."""
@@ -162,7 +163,7 @@ def _check_head(path: Path) -> None:
         raise OutOfReach(
             f"{path}: cannot be read: {error.strerror}; check who owns it and its folder"
         ) from None
-    if not head.startswith(b"SQLite format 3\0"):
+    if not head.startswith(MAGIC):
         raise DatabaseError(f"{path}: is not an SQLite database; {WAY_OUT}")
     if {"-wal", "-journal"} & set(companions(path)):
         return

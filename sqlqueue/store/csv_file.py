@@ -43,6 +43,10 @@ class NotAsRecorded(Exception):
     """The file is not, or not certainly, what the record says."""
 
 
+class SharedFile(NotAsRecorded):
+    """The file has a second name, in whose place nothing of ours is to be written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What the CSV is: `columns` None before it was first written.
@@ -137,6 +141,8 @@ def append(disk: Disk, path: Path, record: Record, data: bytes, rows: int) -> Re
     with opened(disk, path, os.O_WRONLY | os.O_APPEND) as fd:
         if look_of(os.fstat(fd)) != record.look:
             raise NotAsRecorded(f"{path} was changed from outside")
+        if os.fstat(fd).st_nlink > 1:
+            raise SharedFile(f"{path} has a second name")
         disk.append(fd, data)
         disk.fsync(fd)
         status = os.fstat(fd)

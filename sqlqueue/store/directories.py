@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -27,15 +27,20 @@ from sqlqueue.store.recovery import free_name
 
 T = TypeVar("T")
 
+RESERVED: Final = frozenset((csv_file.NAME, csv_file.MARKER, "unsubmitted"))
+"""What lies in an output directory cannot be one."""
+
 
 def stored_path(home: Home, output_dir: str) -> str:
     """The one stored form of a directory, however a sweep file spells it.
 
-    Raises `DirectoryError` for one inside the home: what is in there is sqlqueue's.
+    Raises `DirectoryError` for one inside the home, and for a name that sqlqueue uses itself.
     """
     found = Path(os.path.realpath(home.root / output_dir))
     if found.is_relative_to(os.path.realpath(home.path)):
         raise DirectoryError("is inside the queue's home; choose another output_dir")
+    if taken := sorted(RESERVED.intersection(found.parts)):
+        raise DirectoryError(f"{taken[0]} is a name that sqlqueue uses itself; choose another")
     return home.relative(found)
 
 

@@ -1,8 +1,7 @@
 """The CSVs of all output directories: append in step with a transaction, take back, recover.
 
 The database commit makes a row real.  Before it, rows are appended and synced (`deliver`);
-if it does not come, they are cut off again (`undo`).  What a crash, or a person, left in a
-file is `recovery.py`'s to mend.
+if it does not come, they are cut off again (`undo`).  `recovery.py` mends what others left.
 
 A directory that cannot be written, or does not answer, is suspended and tried again later;
 the others go on.  Used from one thread only.  What is not here: what a row says.
@@ -25,7 +24,7 @@ from sqlqueue.errors import DirectoryUnavailable
 from sqlqueue.home import Home
 from sqlqueue.plan.rows import row, widened
 from sqlqueue.store import csv_file, records
-from sqlqueue.store.csv_file import NotAsRecorded, Record, Written
+from sqlqueue.store.csv_file import NotAsRecorded, Record, SharedFile, Written
 from sqlqueue.store.lanes import Hung, Lanes
 from sqlqueue.store.recovery import Mender
 from sqlqueue.store.rewriting import Transaction
@@ -84,8 +83,9 @@ class Outputs:
             return
         known = records.load(connection, rows)
         self._need_columns(known, rows)
-        calls = {key: self._appending(key, *known[key], rows[key]) for key in rows}
-        outcomes = self.lanes.run(calls)
+        outcomes = self.lanes.run(
+            {key: self._appending(key, *known[key], rows[key]) for key in rows}
+        )
         self._sort_out(outcomes)
         records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
         numbered = {
@@ -114,6 +114,7 @@ class Outputs:
         return partial(csv_file.append, self.disk, file, record, data, len(rows))
 
     def _sort_out(self, outcomes: Mapping[int, Record | BaseException]) -> None:
+        self._anew |= {key for key, each in outcomes.items() if isinstance(each, SharedFile)}
         for key, outcome in outcomes.items():
             if isinstance(outcome, Record):
                 self._written[key] = replace(self._written[key], look=outcome.look)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -43,6 +44,7 @@ class Mender(Rewriter):
 
         `doubtful`: bytes that this process may have left at its end.
         """
+        self._refuse_other(transaction, key, file.parent)
         found = self._found(key, file, record)
         if found.kind is Kind.ABSENT:
             self.lanes.one(key, partial(self._marked, file.parent))
@@ -66,6 +68,20 @@ class Mender(Rewriter):
         standing = found.look if found.kind is Kind.INTENDED else ""
         columns = record.columns or OWN_COLUMNS
         return self.rewrite(transaction, key, file, record, columns, standing)
+
+    def _refuse_other(self, transaction: Transaction, key: int, folder: Path) -> None:
+        """Raises where a link leads to the folder of another output directory by now."""
+        real = Path(self.lanes.one(key, partial(os.path.realpath, folder)))
+        if real == folder:
+            return
+        path = self.home.relative(real)
+        with transaction() as connection:
+            known = records.directory_keys(connection, [path])
+        if known and key not in known.values():
+            raise DirectoryUnavailable(
+                f"a link leads to the folder of another output directory, {path}; make it a "
+                "folder of its own again"
+            )
 
     def _marked(self, folder: Path) -> None:
         """Raises where file and marker are both gone: what was there may come back (a mount)."""
