@@ -57,7 +57,8 @@ class Site:
         home = self.audits(Home(self.home))
         home.create()
         cli = Cli(self.root, environment(self.state, {MARK: self.mark}))
-        self.queue = Queue(home, cli, ManagerProcess(home, cli, self.root / "manager.output"))
+        manager = ManagerProcess(home, cli, self.root / "manager.output", afresh=True)
+        self.queue = Queue(home, cli, manager)
         self.queue.manager.start()
         self.before = int(rows)
         if rows:

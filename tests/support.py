@@ -141,15 +141,17 @@ class ManagerProcess:
     cli: Cli
     output: Path
     process: subprocess.Popen[bytes] | Forked | None = field(default=None)
+    afresh: bool = False
+    """Started by the system, its environment and all, not forked."""
 
     def start(self, *options: str, **extra: str) -> ManagerProcess:
         """Returns when the manager takes connections.
 
         One without options is forked from a process that has imported everything, as
-        `Cli.set_up` does: hundreds of tests begin with it.
+        `Cli.set_up` does, unless `afresh`: hundreds of tests begin with it.
         """
         serve = ("serve", "--home", str(self.home.path))
-        if options or extra:
+        if options or extra or self.afresh:
             self.process = self.cli.start(*serve, *options, output=self.output, **extra)
         else:
             self.process = self.cli.forked(*serve, output=self.output)
