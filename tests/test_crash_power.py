@@ -25,7 +25,7 @@ def shop() -> Iterator[Workshop]:
         yield made
 
 
-@pytest.mark.parametrize("scenario", MAIN[2:4], ids=str)
+@pytest.mark.parametrize("scenario", MAIN[2:3], ids=str)
 def test_power_is_lost(shop: Workshop, scenario: Scenario) -> None:
     assert shop.loses_power(scenario) > 300
 

@@ -133,6 +133,7 @@ def test_nobody_waits_for_what_a_worker_sent_ahead(
         ends_soon(manager)
 
 
+@pytest.mark.slow
 def test_many_that_each_ask_for_much_delay_neither_the_others_nor_the_end(
     manager: ManagerProcess, home: Home
 ) -> None:
