@@ -185,7 +185,7 @@ def run(live: type[LiveHistory], examples: int, steps: int) -> None:
 
 
 def test_random_histories_of_a_live_queue(live: type[LiveHistory]) -> None:
-    run(live, examples=3, steps=30)
+    run(live, examples=4, steps=30)
 
 
 @pytest.mark.crash

@@ -14,10 +14,10 @@ import pytest
 from cli_queue import Place, place
 
 from sqlqueue.home_lock import HomeLock
-from support import Cli, stop, wait_until
+from support import Cli, later, stop, wait_until
 
 SECONDS = 60.0
-ROUNDS = 2
+ROUNDS = 4
 
 
 @pytest.fixture
@@ -56,8 +56,11 @@ def test_the_same_file_twice(here: Place, running: list[subprocess.Popen[bytes]]
         assert len(here.rows("res")) == 3 * (number + 1)
 
 
-def test_the_files_of_both_are_run(here: Place, running: list[subprocess.Popen[bytes]]) -> None:
-    for number in range(ROUNDS):
+@pytest.mark.parametrize("rounds", [2, *later(ROUNDS)])
+def test_the_files_of_both_are_run(
+    here: Place, running: list[subprocess.Popen[bytes]], rounds: int
+) -> None:
+    for number in range(rounds):
         seeds = (2 * number, 2 * number + 1)
         files = [
             here.sweep(f"{each}{number}.yaml", f"res_{each}", f"{each}{number}", seeds, (width,))

@@ -203,7 +203,7 @@ def _difference(found: bytes, expected: bytes, columns: tuple[str, ...]) -> str:
 
 
 def _cells(found: bytes) -> list[str]:
-    """None where a person's line cannot be told apart into cells."""
+    """The cells of one line; none where a person left what is no line of a CSV."""
     try:
         return next(csv.reader([found.decode("utf-8", "replace")]), [])
     except csv.Error:
