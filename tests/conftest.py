@@ -88,9 +88,9 @@ def home(tmp_path: Path, audit_on_exit: Audits) -> Home:
 
 @pytest.fixture
 def cli(tmp_path: Path, audit_on_exit: Audits) -> Cli:
-    """Runs `python -m sqlqueue ...` in `tmp_path`; there need not be a home yet."""
+    """Runs `sqlqueue ...` in `tmp_path`; there need not be a home yet."""
     audit_on_exit(Home(tmp_path / NAME))
-    return Cli(tmp_path, environment(tmp_path / "state"))
+    return Cli(tmp_path, environment(tmp_path / "state"), forks=True)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -70,11 +71,15 @@ class Cli:
 
     root: Path
     environment: dict[str, str]
+    forks: bool = False
+    """Commands that end by themselves are forked, as `set_up` is: for tests of what they do."""
 
     def __call__(
         self, *arguments: str | Path, seconds: float = COMMAND_SECONDS, **extra: str
     ) -> subprocess.CompletedProcess[str]:
-        """The finished command; further keywords are environment variables."""
+        """The finished command; further keywords are environment variables, and never forked."""
+        if self.forks and not extra:
+            return self._forked(*map(str, arguments), seconds=seconds)
         return subprocess.run(
             sqlqueue_command(*arguments),
             cwd=self.root,
@@ -91,6 +96,22 @@ class Cli:
         done = self(*arguments, seconds=seconds, **extra)
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def _forked(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        from zygote import Forked
+
+        with TemporaryDirectory() as folder:
+            said, errors = Path(folder, "said"), Path(folder, "errors")
+            process = Forked(said, self.root, self.environment, *arguments, errors=errors)
+            try:
+                status = process.wait(seconds)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            return subprocess.CompletedProcess(
+                sqlqueue_command(*arguments), status, said.read_text(), errors.read_text()
+            )
 
     def set_up(self, *arguments: str | Path) -> None:
         """A command that must exit 0, where the test is about what comes after it.

@@ -124,9 +124,13 @@ class Zygote:
         folder: Path,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
+        errors: Path | None = None,
     ) -> int:
-        """A command in a folder; its environment is the zygote's unless one is named."""
-        return self._ask("command", list(arguments), output, folder, environment)
+        """A command in a folder; its environment is the zygote's unless one is named.
+
+        Its standard error goes where its output goes unless a place for `errors` is named.
+        """
+        return self._ask("command", list(arguments), output, folder, environment, errors)
 
     def wait(self, pid: int) -> int:
         """The exit status; negative for a signal."""
@@ -148,11 +152,12 @@ class Zygote:
         output: Path | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        errors: Path | None = None,
     ) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         own = None if environment is None else dict(environment)
-        order = json.dumps([what, arguments, str(output), str(folder), own])
+        order = json.dumps([what, arguments, str(output), str(folder), own, str(errors or output)])
         with self._one_at_a_time:
             print(order, file=self._process.stdin, flush=True)
             return int(self._process.stdout.readline())
@@ -168,9 +173,16 @@ class Forked:
     """A command left running, with what the tests use of `subprocess.Popen`."""
 
     def __init__(
-        self, output: Path, folder: Path, environment: Mapping[str, str], *arguments: str
+        self,
+        output: Path,
+        folder: Path,
+        environment: Mapping[str, str],
+        *arguments: str,
+        errors: Path | None = None,
     ) -> None:
-        self.pid = shared().command(output, folder, *arguments, environment=environment)
+        self.pid = shared().command(
+            output, folder, *arguments, environment=environment, errors=errors
+        )
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -219,7 +231,12 @@ def main() -> None:
 
 
 def begin(
-    what: str, arguments: list[str], output: str, folder: str, environment: dict[str, str] | None
+    what: str,
+    arguments: list[str],
+    output: str,
+    folder: str,
+    environment: dict[str, str] | None,
+    errors: str,
 ) -> int:
     child = os.fork()
     if child:
@@ -228,7 +245,7 @@ def begin(
         if environment is not None:
             os.environ.clear()
             os.environ.update(environment)
-        become(output, folder)
+        become(folder, output, errors)
         status = {"manage": manage, "command": command}[what](*arguments)
         sys.stdout.flush()
         os._exit(status)
@@ -237,14 +254,13 @@ def begin(
         os._exit(1)
 
 
-def become(output: str, folder: str) -> None:
-    """A process of its own: its words go to a file, and it hears nothing."""
+def become(folder: str, output: str, errors: str) -> None:
+    """A process of its own: its words go to files, and it hears nothing."""
     os.chdir(folder)
-    sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     silence = os.open(os.devnull, os.O_RDONLY)
     os.dup2(silence, 0)
-    for number in (1, 2):
-        os.dup2(sink, number)
+    for number, file in ((1, output), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
 
 
 if __name__ == "__main__":
