@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlqueue.plan.problems import Place, Problems, describe, did_you_mean
+from sqlqueue.plan.shapes import TOP_KEYS, is_names, no_phase, unknown_key
 from sqlqueue.plan.task import STEERING
 from sqlqueue.plan.tree import (
     Entries,
@@ -28,12 +29,8 @@ from sqlqueue.plan.tree import (
 from sqlqueue.plan.yaml_text import parse
 
 PHASE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_SHAPES: Final = ("combinations", "zip", "when", "exclude", "include", "defaults")
-_PHASE_KEYS: Final = (*_SHAPES, *sorted(STEERING))
 _CELLS: Final = ("combinations", "zip", "include")
 """A phase needs one of these."""
-_TOP: Final = ("defaults", "seeds", "extends")
-"""The keys at the top that are no phases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ class _Reader:
 
     def file(self, top: Entries, is_base: bool) -> File:
         defaults, seeds = top.get("defaults"), top.get("seeds")
-        phases = [each for each in top.entries if each.key not in _TOP]
+        phases = [each for each in top.entries if each.key not in TOP_KEYS]
         found = File(
             defaults=self._keys(defaults, self.place.within("defaults")) if defaults else {},
             seeds=Given(self.place.within("seeds").at(seeds.line, "seed"), seeds.value)
@@ -125,7 +122,7 @@ class _Reader:
         for each in phases:
             if not isinstance(each.value, Entries):
                 found.whole = False
-                self.problems.add(self._place(each), _no_phase(each))
+                self.problems.add(self._place(each), no_phase(each))
         if (extends := top.get("extends")) and texts(extends.value) is None:
             given = Given(self.place.at(extends.line, "extends"), extends.value)
             self._wrong(given, "the name of a file, or a list of names")
@@ -145,7 +142,7 @@ class _Reader:
         for each in entries.entries:
             self._phase_key(block, each)
         if not any(entries.get(key) for key in _CELLS):
-            hint = did_you_mean(entry.key, _TOP)
+            hint = did_you_mean(entry.key, TOP_KEYS)
             problem = f"found no `combinations`, which every phase has; add them{hint}"
             self.problems.add(place, problem)
         return block
@@ -166,7 +163,7 @@ class _Reader:
         elif entry.key in STEERING:
             self._set(block.steering, given)
         else:
-            self.problems.add(given.place, _unknown_key(entry.key))
+            self.problems.add(given.place, unknown_key(entry.key))
 
     def _keys(self, entry: Entry, place: Place) -> Keys:
         """The keys of a `defaults` mapping; nothing at all is an empty one."""
@@ -216,12 +213,12 @@ class _Reader:
 
     def _groups(self, given: Given) -> list[Given]:
         """The groups of `zip`: each a list of names, or a mapping of equally long lists."""
-        if _is_names(given.tree) or isinstance(given.tree, Entries):
+        if is_names(given.tree) or isinstance(given.tree, Entries):
             groups = [given]
         else:
             groups = [Given(given.place.at(each.line), each) for each in self._list(given)]
         for each in groups:
-            if not _is_names(each.tree) and not (
+            if not is_names(each.tree) and not (
                 isinstance(each.tree, Entries) and each.tree.entries
             ):
                 self._wrong(each, "a list of keys, or a mapping of keys to lists")
@@ -277,28 +274,3 @@ class _Reader:
         empty = isinstance(given.tree, Items | Entries) and given.tree.size == 1
         found = found.replace("a ", "an empty ", 1) if empty else found
         self.problems.add(given.place, f"found {found}, expected {expected}")
-
-
-def _is_names(tree: Tree) -> bool:
-    """Whether it is a list of names and nothing else."""
-    return (
-        isinstance(tree, Items)
-        and bool(tree.items)
-        and all(isinstance(each, Scalar) for each in tree.items)
-    )
-
-
-def _no_phase(entry: Entry) -> str:
-    hint = did_you_mean(entry.key, _TOP)
-    found = describe(plain(entry.value))
-    return (
-        f"found {found}, expected a phase (a mapping with `combinations`); a value shared by all "
-        f"phases belongs into `defaults`{hint}"
-    )
-
-
-def _unknown_key(key: str) -> str:
-    return (
-        f"unknown key, expected one of {', '.join(_PHASE_KEYS)}; a parameter belongs into "
-        f"`combinations` or `defaults`{did_you_mean(key, _PHASE_KEYS)}"
-    )
