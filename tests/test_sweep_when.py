@@ -115,15 +115,12 @@ def test_conditions_see_zipped_keys_and_seeds() -> None:
 
 def test_exclude_takes_out_cells_as_when_made_them() -> None:
     body = MODELS + "{if: {model: cnn}, then: {depth: [2, 3]}}\n  exclude: [{depth: 3, width: 4}]"
-    assert (("cnn", 4, 3) not in cells(loaded(body), "model", "width", "depth"))
+    assert ("cnn", 4, 3) not in cells(loaded(body), "model", "width", "depth")
     assert loaded(body).count == 5
 
 
 def test_includes_are_whole_and_not_touched() -> None:
-    body = (
-        MODELS + "{if: {model: cnn}, then: {depth: [2, 3]}}\n"
-        "  include: [{model: cnn, width: 9}]"
-    )
+    body = MODELS + "{if: {model: cnn}, then: {depth: [2, 3]}}\n  include: [{model: cnn, width: 9}]"
     assert cells(loaded(body), "model", "width", "depth")[-1] == ("cnn", 9, 1)
 
 
@@ -212,14 +209,15 @@ def test_blocks_that_divide_without_end_are_refused() -> None:
 
 NAMES = ("a", "b", "c", "d", "e")
 ANY = Experiment("m:any", tuple(Parameter(name, default=0) for name in NAMES))
-value = st.sampled_from([0, 1, 2])
-some = st.one_of(value, st.lists(value, min_size=1, max_size=3, unique=True))
+value = st.sampled_from([0, 1])
+some = st.one_of(value, st.lists(value, min_size=1, max_size=2, unique=True))
+both = st.just([0, 1, 2])
 block = st.fixed_dictionaries(
     {
-        "if": st.dictionaries(st.sampled_from(NAMES), some, min_size=1, max_size=3),
+        "if": st.dictionaries(st.sampled_from("ababcd"), some, min_size=1, max_size=3),
         "then": st.dictionaries(st.sampled_from("cde"), some, min_size=1, max_size=2),
     }
-)
+).filter(lambda each: not each["if"].keys() & each["then"].keys())
 
 
 def listed(found: Any) -> list[Any]:
@@ -252,7 +250,7 @@ def naive(phase: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 @settings(deadline=None, max_examples=400)
 @given(
-    st.dictionaries(st.sampled_from("ab"), some, min_size=1),
+    st.dictionaries(st.sampled_from("ab"), both, min_size=1),
     st.lists(block, min_size=1, max_size=4),
     st.lists(st.dictionaries(st.sampled_from(NAMES), some, min_size=1, max_size=2), max_size=2),
 )

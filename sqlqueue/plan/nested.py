@@ -88,7 +88,7 @@ def over(
     without entries, `clash(that, name)` is told.
     """
     keys = set(keys)
-    if not any("." in name for name in (*lower, *keys)):
+    if not any("." in name for name in (*lower, *upper, *keys)):
         return {**lower, **upper}
     kept = {
         name: value

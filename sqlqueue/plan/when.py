@@ -51,6 +51,7 @@ class _Divider:
         self.declared = declared
         self.problems = declared.problems
         self.own = list(own)
+        self.is_clear = True
 
     def divide(self, pieces: Sequence[Grid]) -> list[Grid]:
         known = dict.fromkeys(name for piece in pieces for name in piece.fixed)
@@ -65,7 +66,7 @@ class _Divider:
             parts = _parts(piece, condition)
             matched = matched or any(is_match for is_match, _ in parts)
             found += [self._with(each, given) if is_match else each for is_match, each in parts]
-        if not matched:
+        if not matched and self.is_clear:
             self._tell_unmatched(wanted, pieces)
         return found
 
@@ -90,11 +91,10 @@ class _Divider:
         for each in wanted:
             entries = [name for name in known if covers(each.name, name) and name != each.name]
             if entries or any(isinstance(value, dict) for value in each.values):
-                problem = (
-                    f"found a condition on the whole of {each.name!r}, expected one on an entry"
-                )
                 hint = f", such as {entries[0]!r}" if entries else ""
-                self.problems.add(each.given.place, problem + hint)
+                problem = f"found the whole of {each.name!r}, expected an entry of it{hint}"
+                self.problems.add(each.given.place, problem)
+                self.is_clear = False
 
     def _check_keys(self) -> None:
         for name, given in self.block.values.items():
