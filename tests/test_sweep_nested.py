@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlqueue.errors import SweepError
-from sqlqueue.experiments import Run, declare, load as load_experiment
+from sqlqueue.experiments import Run, declare
+from sqlqueue.experiments import load as load_experiment
 from sqlqueue.plan import nested
 from sqlqueue.plan.reading_back import Torn, whole
 from sqlqueue.plan.rows import cell
@@ -197,7 +198,8 @@ def test_what_cannot_be_meant_is_told_with_both_places(body: str) -> None:
 
 
 def test_a_clash_within_defaults_names_both_lines() -> None:
-    text = "defaults:\n  output_dir: r\n  optimizer: {lr: 1}\n  optimizer.lr: 2\nx: {combinations: {seed: 1}}"
+    text = "defaults:\n  output_dir: r\n  optimizer: {lr: 1}\n  optimizer.lr: 2\n"
+    text += "x: {combinations: {seed: 1}}\n"
     with pytest.raises(SweepError, match=r"f\.yaml:4: .*found twice: 'optimizer' in f\.yaml:3"):
         load([("f.yaml", text)], lambda _: DECLARED)
 
