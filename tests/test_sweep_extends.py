@@ -227,7 +227,8 @@ def test_the_number_of_files_is_bounded_and_shared_ones_count_once() -> None:
     write(**dict.fromkeys(names, BASE))
     write(a=f"extends: [{', '.join(f'{name}.yaml' for name in names)}]\n{PHASE}")
     found = told("a")
-    assert all(f"more than {MAX_BASES} files" in each for each in found[:-1])
+    assert len(found) == 1
+    assert f"more than {MAX_BASES} files" in found[0]
 
 
 def test_the_size_of_all_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,7 +248,7 @@ def naive(phase: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield cell
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     st.dictionaries(st.sampled_from("ab"), both, min_size=1),
     st.lists(block, min_size=1, max_size=4),
