@@ -17,12 +17,12 @@ SWEEP = """\
 defaults: {output_dir: r, experiment: "train:main"}
 x: {combinations: {optimizer: [{name: adam, lr: 0.1}, {name: "s\\n,\\"d"}], seed: [1, 2]}}
 """
-FROZEN = r'''phase,task_id,signature,model,optimizer,seed,v
+FROZEN = r"""phase,task_id,signature,model,optimizer,seed,v
 x,x_0_1,3716c300859bbe2343b10cb14ea16724,lr,"{""name"": ""adam"", ""lr"": 0.1}",1,1
 x,x_1_2,661ec80b9bd41f93f3a6ebe3dc01ac6b,lr,"{""name"": ""adam"", ""lr"": 0.1}",2,2
 x,x_2_1,d1b367de1894584db61cbfdf88b1ec94,lr,"{""name"": ""s\n,\""d""}",1,1
 x,x_3_2,65a11d45162975576c99b795ec58c43b,lr,"{""name"": ""s\n,\""d""}",2,2
-'''
+"""
 
 
 def test_rows_with_a_mapping_in_one_cell_are_taken_in_and_stay(cli: Cli, tmp_path: Path) -> None:
