@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from sqlqueue.disk import Disk
+from sqlqueue.plan.command import Command
 from sqlqueue.protocol import (
     CANNOT_RUN,
     MAX_MESSAGE_BYTES,
@@ -49,7 +50,7 @@ class Order:
     are absolute paths; `log_file` is how the log is called in messages; `output_dir` is the
     primary one, as the manager calls it; `device` is what reports say and `run_device` what
     the child sees of it.  `elsewhere`: not in the root of the queue, where its owner keeps the
-    experiments.
+    experiments.  `command`: what the experiment runs, if it is a command.
     """
 
     queue: str
@@ -72,6 +73,7 @@ class Order:
     checkpoint: str
     spare: str = ""
     elsewhere: bool = False
+    command: Command | None = None
 
     def line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
