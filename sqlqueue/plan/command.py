@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 RUN: Final = "run."
@@ -39,7 +39,7 @@ class Command:
     """
 
     words: tuple[str, ...]
-    environment: dict[str, str]
+    environment: dict[str, str] = field(hash=False)
     directory: str = ""
     files: tuple[str, ...] = ()
 

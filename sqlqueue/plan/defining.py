@@ -58,7 +58,7 @@ class _Definition:
         name = self._name(text, built_in)
         declared = self._entry("parameters")
         parameters = self._parameters(declared.value) if declared else _undeclared(command)
-        if declared and words:
+        if declared and isinstance(declared.value, Entries):
             self._check_placeholders(command, [each.name for each in parameters])
         return Experiment(name, tuple(parameters), command=command)
 
@@ -112,7 +112,8 @@ class _Definition:
         entry = self._entry("command")
         if entry is None:
             expected = "expected `command: ...`, a program with its arguments"
-            self.problems.add(self.place, f"found a mapping without a command, {expected}")
+            if all(each.key in _KEYS for each in self.entries):
+                self.problems.add(self.place, f"found a mapping without a command, {expected}")
             return "", ()
         if isinstance(entry.value, Items):
             words = self._listed(entry, entry.value)
