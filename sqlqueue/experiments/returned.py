@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 MOST_LINE_BYTES: Final = 8 * 1024 * 1024
 MOST_FILE_BYTES: Final = 512 * 1024 * 1024
 _BLANKS: Final = b" \t\r\v\f"
+_CANDIDATE: Final = re.compile(rb"^[ \t]*\{[ \t]*[\"}].*$", re.MULTILINE)
+"""A line that may be an object: most of what is printed is not looked at closer."""
 
 
 class NoResult(ValueError):
@@ -33,11 +37,13 @@ class Lines:
 
     def feed(self, data: bytes) -> None:
         """Takes in what was printed."""
-        *whole, rest = data.split(b"\n")
-        for each in whole:
-            self._grow(each)
+        first, line_end, rest = data.partition(b"\n")
+        self._grow(first)
+        if line_end:
             self._end_line()
-        self._grow(rest)
+            whole, _, last = rest.rpartition(b"\n")
+            self._take(reversed(_CANDIDATE.findall(whole)))
+            self._grow(last)
 
     def close(self) -> dict[str, Any] | None:
         """The result, if there was a line that is one; raises `NoResult`."""
@@ -61,12 +67,16 @@ class Lines:
             if line.startswith(b"{"):
                 limit = f"{MOST_LINE_BYTES >> 20} MiB"
                 self._lost = f"it printed a line {{... of more than {limit}; write it to the file"
-        elif line.startswith(b"{") and line.endswith(b"}"):
-            found = _object(line)
-            if found is not None:
-                self.found, self._lost = found, ""
+        else:
+            self._take(_CANDIDATE.findall(line))
         self._line.clear()
         self._too_long = False
+
+    def _take(self, lines: Iterable[bytes]) -> None:
+        """The first of them that is an object."""
+        found = next(filter(None.__ne__, map(_object, lines)), None)
+        if found is not None:
+            self.found, self._lost = found, ""
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -38,17 +38,18 @@ class ProgramFailed(Exception):
         self.outcome = outcome
 
 
-def failure(status: int, log: Path, oom_kill: bool) -> ProgramFailed:
-    """An exit status that is not 0 (negative: a signal)."""
-    lines = deaths.last_lines(log, TAIL_BYTES, TAIL_LINES)
+def failure(status: int, log: Path, errors: bytes, oom_kill: bool) -> ProgramFailed:
+    """An exit status that is not 0 (negative: a signal); `errors`: the end of standard error."""
+    lines = deaths.last_lines(log)
+    complaint = errors.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
     killed = -status if status < 0 else status - _BY_SIGNAL
     if killed == signal.SIGKILL and oom_kill:
         said = _told("the program was killed by the kernel: out of memory", lines)
         return ProgramFailed(said, "OOM")
-    if status == 1 and (traceback := _traceback(lines)):
+    if status == 1 and (traceback := _traceback(complaint)):
         said = shorten("\n".join([*traceback, "", f"the program ended with {_exit(status)}"]))
         return ProgramFailed(said, "OOM" if fault.says_memory(headline(said)) else "FAILED")
-    words = [each.strip() for each in lines if each.strip()]
+    words = [each.strip() for each in complaint or lines if each.strip()]
     is_memory = any(map(fault.says_memory, words[-LAST_LINES:]))
     last = f": {words[-1][:MOST_CHARACTERS]}" if words else ""
     said = _told(f"the program ended with {_exit(status)}{last}", lines)

@@ -1,7 +1,8 @@
 """Runs one cell of a command: a program, its output, its progress, its end.
 
-The child starts the program anew for each attempt and waits for it.  Standard output passes
-through here into the log, so that its last JSON line is found; standard error is the log itself.
+The child starts the program anew for each attempt and waits for it.  What it prints passes
+through here into the log, so that the last JSON line of its standard output is found, and the last
+lines of its standard error.
 Promises: memory is bounded whatever is printed; told to stop, the program hears it and may end
 by itself; how it ended is told as `ProgramFailed`, what it returned is a mapping.  What is not
 here: what is to be run (`experiments/command.py`), words for an exit (`exits.py`), time limits.
@@ -53,6 +54,7 @@ class Program:
         self._told = told
         self._passed_on = False
         self._lines = Lines()
+        self._errors = b""
 
     def __call__(self, config: dict[str, Any], run: Run) -> Mapping[str, Any]:
         scratch = self._scratch(config)
@@ -111,42 +113,67 @@ class Program:
         try:
             process = subprocess.Popen(
                 prepared.words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                cwd=prepared.directory, env=environment, bufsize=0, preexec_fn=_begin,
+                stderr=subprocess.PIPE, cwd=prepared.directory, env=environment, bufsize=0,
+                preexec_fn=_begin,
             )  # fmt: skip
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise ExperimentError(f"cannot run {prepared.words[0]}: {_why(error)}") from None
-        assert process.stdout is not None
-        with process.stdout as output:
-            self._watch(process, output.fileno(), progress)
+        assert process.stdout is not None and process.stderr is not None
+        with process.stdout as output, process.stderr as errors:
+            self._watch(process, [output.fileno(), errors.fileno()], progress)
         progress.look()
         if self._passed_on:
             _await_followers()
         return process.returncode
 
-    def _watch(self, process: subprocess.Popen[bytes], output: int, progress: _Progress) -> None:
-        os.set_blocking(output, False)
-        poll, is_open = select.poll(), True
-        poll.register(output, select.POLLIN)
+    def _watch(
+        self, process: subprocess.Popen[bytes], outputs: list[int], progress: _Progress
+    ) -> None:
+        poll = select.poll()
+        for fd in outputs:
+            os.set_blocking(fd, False)
+            poll.register(fd, select.POLLIN)
+        rest = list(outputs)
         while process.poll() is None:
-            if is_open:
-                is_open = not poll.poll(LOOK_SECONDS * 1000) or self._read(output)
+            if rest:
+                poll.poll(LOOK_SECONDS * 1000)
+                rest = self._read(rest, outputs[0], poll)
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(LOOK_SECONDS)
             self._pass_on(process)
             progress.look_now_and_then()
         deadline = time.monotonic() + DRAIN_SECONDS
-        while is_open and poll.poll(0) and time.monotonic() < deadline:
-            is_open = self._read(output)
+        while rest and poll.poll(0) and time.monotonic() < deadline:
+            rest = self._read(rest, outputs[0], poll)
 
-    def _read(self, output: int) -> bool:
-        """Passes on what was printed; False at the end of it."""
-        data = os.read(output, CHUNK_BYTES)
+    def _read(self, fds: list[int], output: int, poll: select.poll) -> list[int]:
+        """Passes on what was printed; returns those that are still open.
+
+        First standard output: what a program printed there before it complained stands before.
+        """
+        still_open = []
+        for fd in fds:
+            try:
+                data = os.read(fd, CHUNK_BYTES)
+            except BlockingIOError:
+                still_open.append(fd)
+                continue
+            if data:
+                still_open.append(fd)
+                self._take(data, is_output=fd == output)
+            else:
+                poll.unregister(fd)
+        return still_open
+
+    def _take(self, data: bytes, is_output: bool) -> None:
         with contextlib.suppress(Exception):  # a log that takes no more must not end the program
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        self._lines.feed(data)
-        return bool(data)
+        if is_output:
+            self._lines.feed(data)
+        else:
+            self._errors = (self._errors + data)[-exits.TAIL_BYTES :]
 
     def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
         """Tells the program to stop, once."""
@@ -159,7 +186,7 @@ class Program:
     def _result(self, status: int, file: Path, killed_before: int) -> Mapping[str, Any]:
         log = Path(self._order.log)
         if status:
-            raise exits.failure(status, log, deaths.oom_kills() > killed_before)
+            raise exits.failure(status, log, self._errors, deaths.oom_kills() > killed_before)
         try:
             found = read_file(file)
             if found is None and not self._passed_on:
