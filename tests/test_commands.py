@@ -167,6 +167,23 @@ def test_a_worker_that_is_stopped_tells_the_program_and_gives_the_task_back(
     assert not list((manager.home.path / "attempts").iterdir())
 
 
+@pytest.mark.usefixtures("held")
+def test_what_a_killed_worker_leaves_is_cleared_away(
+    cli: Cli, manager: ManagerProcess, tmp_path: Path
+) -> None:
+    worker = cli.start("work", "--cpu", output=tmp_path / "worker.output")
+    wait_until((tmp_path / "pid-a b").exists, SECONDS, "the program")
+    worker.kill()
+    worker.wait()
+    pid = int((tmp_path / "pid-a b").read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), SECONDS, "the program's end")
+    assert len(list((manager.home.path / "attempts").iterdir())) == 1
+    (tmp_path / "go").touch()
+    cli.ok("work", "--cpu", seconds=SECONDS)
+    assert {row["x"]: row["attempt"] for row in rows(tmp_path)} == {"a b": "2", "-n": "1"}
+    assert not list((manager.home.path / "attempts").iterdir())
+
+
 def test_a_changed_command_is_what_later_attempts_run(
     cli: Cli, manager: ManagerProcess, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from sqlqueue.protocol import (
 )
 
 FILE: Final = "outcome.json"
+ORDER_FILE: Final = "order.json"
+"""What a command's attempt was, while it has not ended."""
 FORMAT: Final = 1
 MAX_METRICS_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
 """The rest of the message needs room too."""
@@ -126,6 +128,14 @@ def read(folder: Path) -> tuple[Order, Ending] | None:
         return order, msgspec.convert(found["ending"], Ending)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # msgspec's errors are ValueErrors
+
+
+def begun(folder: Path) -> Order | None:
+    """Whose folder it is, where an attempt began that left no ending."""
+    try:
+        return read_order((folder / ORDER_FILE).read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
 
 
 def find(order: Order) -> Ending | None:

@@ -28,7 +28,7 @@ from sqlqueue.errors import ExperimentError
 from sqlqueue.experiments import command
 from sqlqueue.experiments.returned import Lines, NoResult, read_file
 from sqlqueue.experiments.run import Run
-from sqlqueue.worker import deaths, exits, guard
+from sqlqueue.worker import deaths, exits, guard, outcome
 from sqlqueue.worker.exits import ProgramFailed
 from sqlqueue.worker.outcome import Order
 
@@ -82,9 +82,10 @@ class Program:
                 return self._filled(folder, disk, data)
         return self._filled(last, disk, data)
 
-    @staticmethod
-    def _filled(folder: Path, disk: Disk, data: bytes) -> Path:
+    def _filled(self, folder: Path, disk: Disk, data: bytes) -> Path:
+        """Whose it is stands there too: what a killed worker leaves is cleared away by the next."""
         disk.make_folders(folder, 0o700)
+        disk.write_beside(folder / outcome.ORDER_FILE, self._order.line(), 0o600)
         disk.write_beside(folder / "parameters.json", data, 0o600)
         return folder
 
