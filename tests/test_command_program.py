@@ -32,6 +32,11 @@ AWKWARD = [
 ]  # fmt: skip
 
 
+def mostly_later(rows: list[Any]) -> list[Any]:
+    """The first two at once, the others in the long run."""
+    return [*rows[:2], *(pytest.param(*each, marks=pytest.mark.slow) for each in rows[2:])]
+
+
 def order_of(bench: Bench, *words: str, **given: Any) -> Order:
     """An order for a program; `environment` and `directory` are the command's, `x` the cell's."""
     environment, directory = given.pop("environment", {}), given.pop("directory", "")
@@ -155,7 +160,7 @@ def test_its_directory_is_kept_when_something_is_in_it(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("text", "metrics"),
-    [
+    mostly_later([
         ("echo '{\"a\": 1}'", {"a": 1}),
         ("printf '{\"a\": 1}'", {"a": 1}),
         ("echo '{\"a\": 1}'; echo done; echo \"{'b': 2}\"; echo '[3]'", {"a": 1}),
@@ -165,7 +170,7 @@ def test_its_directory_is_kept_when_something_is_in_it(bench: Bench) -> None:
         ("printf '{\\n\"a\":\\n 1}' > $SQLQUEUE_RESULT", {"a": 1}),
         ("echo '{\"a\": 1}'; echo '{\"a\": 2}' >&2", {"a": 1}),
         ("printf '{\"a\": 1}\\r\\n'", {"a": 1}),
-    ],
+    ]),
 )  # fmt: skip
 def test_a_result(bench: Bench, text: str, metrics: dict[str, Any]) -> None:
     ending = run(bench, script(bench, text))
@@ -176,7 +181,7 @@ def test_a_result(bench: Bench, text: str, metrics: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [
+    mostly_later([
         ("echo hello", "no result: the program ended with exit status 0, but wrote no JSON object"),
         ("echo '[1, 2]'", "no result"),
         ("echo '{\"a\": 1}'; printf '{\"a\": 2'", "torn"),
@@ -186,8 +191,8 @@ def test_a_result(bench: Bench, text: str, metrics: dict[str, Any]) -> None:
         ("mkdir $SQLQUEUE_RESULT", "Is a directory"),
         ("mkfifo $SQLQUEUE_RESULT", "no regular file"),
         ("printf '\\377\\376' > $SQLQUEUE_RESULT", "no JSON"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_no_result(bench: Bench, text: str, said: str) -> None:
     ending = run(bench, script(bench, text))
     assert ending.outcome == "FAILED"
@@ -217,7 +222,7 @@ def test_lines_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("text", "outcome", "said"),
-    [
+    mostly_later([
         ("echo '{\"a\": 1}'; echo 'bad width' >&2; exit 3", "FAILED",
          "the program ended with exit status 3: bad width"),
         ("exit 1", "FAILED", "the program ended with exit status 1"),
@@ -227,7 +232,7 @@ def test_lines_are_bounded() -> None:
         ("echo 'CUDA out of memory. Tried to allocate 2 GiB' >&2; exit 2", "OOM", "exit status 2"),
         ("echo \"terminate called after throwing an instance of 'std::bad_alloc'\"; kill -ABRT $$",
          "OOM", "signal SIGABRT"),
-    ],
+    ]),
 )  # fmt: skip
 def test_a_failure(bench: Bench, text: str, outcome: str, said: str) -> None:
     ending = run(bench, script(bench, text))
@@ -238,13 +243,13 @@ def test_a_failure(bench: Bench, text: str, outcome: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("raised", "outcome", "said"),
-    [
+    mostly_later([
         ("ValueError('bad width 4')", "FAILED", "ValueError: bad width 4"),
         ("MemoryError()", "OOM", "MemoryError"),
         ("RuntimeError('CUDA out of memory. Tried')", "OOM", "RuntimeError: CUDA out of memory."),
         ("type('OutOfMemoryError', (RuntimeError,), {})('x')", "OOM", "OutOfMemoryError: x"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_a_python_program_s_exception_is_the_headline(
     bench: Bench, raised: str, outcome: str, said: str
 ) -> None:
@@ -266,7 +271,7 @@ def test_killed_by_the_kernel_for_memory_is_told_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "given", "said"),
-    [
+    mostly_later([
         (("not-a-program",), {}, "no program 'not-a-program'; PATH is"),
         (("./not-there",), {}, "there is no such file"),
         (("./plain",), {}, "it is not executable (chmod +x)"),
@@ -276,8 +281,8 @@ def test_killed_by_the_kernel_for_memory_is_told_apart(tmp_path: Path) -> None:
         (("true", "{y}"), {}, "names {y} now"),
         (("true", "{x}"), {"x": "a\0b"}, "null byte"),
         (("true", "{x}"), {"x": "a" * 200_000}, "Argument list too long"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_what_cannot_be_run_is_told(
     bench: Bench, words: tuple[str, ...], given: dict[str, Any], said: str
 ) -> None:
