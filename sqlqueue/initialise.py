@@ -106,7 +106,7 @@ def initialise(
     home.create(disk)
     keys.create(home, disk)
     with owner(home, notice, disk) as ask:
-        declarations = Declarations(home.root, lambda name: recall(ask, name))
+        declarations = Declarations(home.root, lambda names: recall(ask, names))
         sweep = load(texts, declarations)
         _name_outside(sweep.output_dirs(), home.root, notice)
         return _add(ask, sweep, declarations, progress, set_aside)
@@ -195,7 +195,7 @@ def refuse_foreign(home: Home) -> None:
 def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: bool = False) -> Added:
     """What `initialise` would do; writes nothing.  Raises what that would raise."""
     texts = checked(home, files)
-    declarations = Declarations(home.root, lambda name: recall_looking(home, name))
+    declarations = Declarations(home.root, lambda names: recall_looking(home, names))
     sweep = load(texts, declarations)
     from sqlqueue.store.survey import survey as counted
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from sqlqueue.errors import MessageTooLarge, ProtocolError, QueueError
+from sqlqueue.plan.command import Command
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_HELLO_BYTES: Final = 4096
@@ -159,16 +160,17 @@ class ParameterMemory(Struct, frozen=True, kw_only=True):
 
 
 class DescribeExperiments(Message, frozen=True, tag="describe_experiments"):
-    """Asks what the home remembers of the experiments named (owner)."""
+    """Asks what the home remembers of the experiments named, or of all if none is (owner)."""
 
     names: list[Name]
 
 
-class ExperimentMemory(Struct, frozen=True, kw_only=True):
-    """An experiment as the home should remember it from now on."""
+class ExperimentMemory(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An experiment as the home should remember it from now on; `command`: what it runs."""
 
     name: Name
     parameters: list[ParameterMemory]
+    command: Command | None = None
 
 
 class PrepareDirectories(Message, frozen=True, tag="prepare_directories"):
@@ -225,7 +227,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 
 class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
-    """A task to run; `attempt` 0 when it was only reserved."""
+    """A task to run; `attempt` 0 when it was only reserved.  `command`: what it runs, if it is
+    a command of the owner's sweep files."""
 
     task_id: str
     attempt: int
@@ -238,6 +241,7 @@ class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
     lease_seconds: float
     signature: str
     timeout_seconds: float | None
+    command: Command | None = None
 
 
 class TasksReply(Message, frozen=True, tag="tasks"):

@@ -72,6 +72,29 @@ def test_replaced_when_the_source_changed(bench: Bench) -> None:
     assert bench.run("count").metrics["calls"] == 101
 
 
+@pytest.mark.parametrize("how", ["changed", "deleted"])
+def test_replaced_when_what_it_imported_late_is_another(bench: Bench, how: str) -> None:
+    """A module of a package, imported while the function ran."""
+    (bench.root / "parts").mkdir()
+    (bench.root / "parts" / "__init__.py").touch()
+    late = bench.root / "parts" / "late.py"
+    late.write_text("NUMBER = 1\n")
+    (bench.root / "lazy.py").write_text(
+        "CALLS = []\n\ndef main(seed: int):\n    from parts import late\n"
+        "    CALLS.append(seed)\n    return {'number': late.NUMBER, 'calls': len(CALLS)}\n"
+    )
+    for each in bench.root.rglob("*.py"):
+        os.utime(each, (1, 1))
+    assert bench.run("lazy:main").metrics == {"number": 1, "calls": 1}
+    assert bench.run("lazy:main").metrics == {"number": 1, "calls": 2}
+    if how == "changed":
+        late.write_text("NUMBER = 2\n")
+        assert bench.run("lazy:main").metrics == {"number": 2, "calls": 1}
+    else:
+        late.unlink()
+        assert "cannot import name 'late'" in bench.run("lazy:main").error
+
+
 def test_output_goes_to_the_log_of_its_attempt(bench: Bench) -> None:
     bench.run("say", lines=2)
     first = bench.log()

@@ -92,7 +92,7 @@ def test_the_mappings_of_the_page_reach_the_function(page: Path) -> None:
 
 
 def test_the_function_of_the_page_declares_and_runs(tmp_path: Path) -> None:
-    (program,) = blocks("EXPERIMENTS.md", "python")
+    program, _script = blocks("EXPERIMENTS.md", "python")
     (tmp_path / "manual_train.py").write_text(program)
     declared = declare("manual_train:main", tmp_path)
     assert [each.name for each in declared.parameters if each.runtime_only] == ["workers"]
@@ -102,6 +102,17 @@ def test_the_function_of_the_page_declares_and_runs(tmp_path: Path) -> None:
     metrics = load("manual_train:main", tmp_path)(cell, run)
     assert metrics["model"] == {"parameters": 64}
     assert reports == list(range(1, 11))
+
+
+def test_the_sweeps_of_the_page_of_experiments_load(tmp_path: Path) -> None:
+    """Those of the function with the function that the page shows; all parts of `README.md` too."""
+    program, _script = blocks("EXPERIMENTS.md", "python")
+    (tmp_path / "train.py").write_text(program)
+    found = [
+        sweep.load([("manual.yaml", text)], lambda named: declare(named, tmp_path))
+        for text in [*blocks("EXPERIMENTS.md", "yaml"), *blocks("../README.md", "yaml")[1:]]
+    ]
+    assert [each.count for each in found] == [9, 6, 3, 4, 4, 9, 9]
 
 
 def test_the_parameters_of_the_built_in_are_listed_with_their_defaults() -> None:

@@ -32,7 +32,7 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
 
 def _know_experiments(request: protocol.AddTasks, context: Context) -> None:
     named = sorted({each.experiment for each in request.tasks})
-    known = {each.name for each in memory.recall(context.connection, named)}
+    known = {each.name for each in memory.recall(context.connection, named)} if named else set()
     if missing := [name for name in named if name not in known]:
         raise ProtocolError(
             f"the tasks name the experiment {missing[0]!r}, which this queue does not know; "

@@ -13,7 +13,7 @@ from sqlqueue import protocol
 from sqlqueue.lifecycle import State
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, TaskReply
-from sqlqueue.store import queue, reading
+from sqlqueue.store import memory, queue, reading
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
@@ -114,6 +114,7 @@ def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> Tas
         lease_seconds=attempt.lease_seconds if attempt else protocol.LEASE_SECONDS,
         signature=task.signature,
         timeout_seconds=task.timeout_seconds,
+        command=memory.command_of(context.connection, task.experiment),
     )
 
 

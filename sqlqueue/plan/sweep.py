@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlqueue.errors import ExperimentError
-from sqlqueue.plan import blocks
+from sqlqueue.plan import blocks, defining
 from sqlqueue.plan.bind import bind, steering
 from sqlqueue.plan.blocks import Block, File, Given
 from sqlqueue.plan.declared import unknown
@@ -24,13 +24,13 @@ from sqlqueue.plan.extends import Source, extended
 from sqlqueue.plan.grid import Grid
 from sqlqueue.plan.nested import head
 from sqlqueue.plan.problems import Place, Problems, describe
-from sqlqueue.plan.task import OWN_COLUMNS, STEERING, Experiment, Task
+from sqlqueue.plan.task import BUILT_IN, OWN_COLUMNS, STEERING, Experiment, Task
 from sqlqueue.plan.tree import Entries
 
 DEFAULT_EXPERIMENT: Final = "poisoning"
 
-Lookup = Callable[[str], Experiment]
-"""Name -> declaration; raises `ExperimentError`."""
+Lookup = Callable[[str | Experiment], Experiment]
+"""Name -> declaration, or what a file defines -> as it is to be read; raises `ExperimentError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class _Loader:
         self.problems = Problems()
         self.found: dict[str, Experiment | None] = {}
         self.errors: dict[str, str] = {}
+        self.defined: dict[str, tuple[Experiment, Place]] = {}
         self.grids: dict[str, list[Grid]] = {}
         self.first: dict[str, tuple[str, Place]] = {}
         self.read: dict[tuple[str, str], File | None] = {}
@@ -119,11 +120,11 @@ class _Loader:
 
     def _block(self, block: Block, file: File) -> Experiment | None:
         given = steering(block, file).get("experiment")
-        name = self._experiment_name(given)
-        experiment = self._experiment(name, given, block) if name is not None else None
-        if name is None or experiment is None:
+        named = self._named(given)
+        experiment = self._experiment(named, given, block) if named is not None else None
+        if experiment is None:
             return None
-        self._check_same(block, name)
+        self._check_same(block, experiment.name)
         self.grids.setdefault(block.name, []).extend(bind(block, file, experiment, self.problems))
         return experiment
 
@@ -138,22 +139,41 @@ class _Loader:
 
     # --- experiments ------------------------------------------------------------------
 
-    def _experiment_name(self, given: Given | None) -> str | None:
+    def _named(self, given: Given | None) -> str | Experiment | None:
+        """The experiment's name, or what the file defines; None, and a problem, for neither."""
         if given is None:
             return DEFAULT_EXPERIMENT
+        if isinstance(given.tree, Entries):
+            return self._defined(given)
         value = given.scalar(self.problems)
         if isinstance(value, str) and value.strip():
             return value.strip()
-        problem = f"found {describe(value)}, expected a built-in's name or 'module:function'"
-        if isinstance(given.tree, Entries) and given.tree.get("command"):
-            problem = "commands are not supported by this version; use 'module:function'"
-        self.problems.add(given.place, problem)
+        expected = "expected a built-in's name, 'module:function', or a mapping with `command`"
+        self.problems.add(given.place, f"found {describe(value)}, {expected}")
         return None
 
-    def _experiment(self, name: str, given: Given | None, block: Block) -> Experiment | None:
+    def _defined(self, given: Given) -> Experiment | None:
+        """What a mapping defines; the same everywhere in the files."""
+        found = defining.read(given, BUILT_IN, self.problems)
+        if found is None:
+            return None
+        first, place = self.defined.setdefault(found.name, (found, given.place))
+        if first != found:
+            problem = (
+                f"defines experiment {found.name!r} otherwise than {place.file}:{place.line}; "
+                "make both alike, or give one of the two another `name`"
+            )
+            self.problems.add(given.place, problem)
+            return None
+        return found
+
+    def _experiment(
+        self, named: str | Experiment, given: Given | None, block: Block
+    ) -> Experiment | None:
+        name = named if isinstance(named, str) else named.name
         if name not in self.found:
             try:
-                self.found[name] = self.lookup(name)
+                self.found[name] = self.lookup(named)
             except ExperimentError as error:
                 self.found[name] = None
                 self.errors[name] = error.message

@@ -51,12 +51,13 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
-# Experiments that this home has seen.
+# Experiments that this home has seen.  `command`: what one that is a command runs, as JSON.
 experiments = Table(
     "experiments",
     metadata,
     Column("name", Text, primary_key=True),
     Column("first_seen", Float, nullable=False),
+    Column("command", Text),
 )
 
 # What was known of an experiment's parameters, and when: decides what a signature counts.

@@ -27,7 +27,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlqueue.worker import fault, outcome
+from sqlqueue.plan.headline import headline
+from sqlqueue.worker import fault, outcome, program
+from sqlqueue.worker.exits import ProgramFailed
 from sqlqueue.worker.metrics import plain, plain_mapping, text
 from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
 from sqlqueue.worker.sources import Sources
@@ -129,7 +131,10 @@ class Child:
         threads = self._surroundings.left_over()
         if threads:
             _say(f"sqlqueue: threads were left running: {', '.join(threads)}")
-        retire = ending.retire or bool(threads)
+        left = program.left_over() if order.command is not None else []
+        if left:
+            _say(f"sqlqueue: {len(left)} processes that it left running are ended")
+        retire = ending.retire or bool(threads) or bool(left)
         return dataclasses.replace(ending, retire=retire, sources=self._sources.look())
 
     def _attempt(self, order: Order) -> Ending:
@@ -147,6 +152,8 @@ class Child:
     def _load(self, order: Order) -> Callable[[dict[str, Any], Any], Any]:
         from sqlqueue.experiments import load
 
+        if order.command is not None:
+            return program.Program(order, self._root, lambda: self._stop.told)
         function = load(order.experiment, self._root)
         self._sources.look()
         return function
@@ -177,6 +184,9 @@ class Child:
         """What raised may have left memory or a device in any state: the child is replaced."""
         if self._stop.told:
             return Ending(STOPPED, seconds=seconds, retire=True)
+        if isinstance(error, ProgramFailed):  # what it printed is in the log already
+            _say(f"sqlqueue: {headline(error.said)}")
+            return Ending(error.outcome, error=error.said, seconds=seconds, retire=True)
         said = fault.describe(error)
         _say(said)
         return Ending(kind or fault.outcome(error), error=said, seconds=seconds, retire=True)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from sqlqueue.disk import Disk
+from sqlqueue.plan.command import Command
 from sqlqueue.protocol import (
     CANNOT_RUN,
     MAX_MESSAGE_BYTES,
@@ -26,6 +27,8 @@ from sqlqueue.protocol import (
 )
 
 FILE: Final = "outcome.json"
+ORDER_FILE: Final = "order.json"
+"""What a command's attempt was, while it has not ended."""
 FORMAT: Final = 1
 MAX_METRICS_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
 """The rest of the message needs room too."""
@@ -49,7 +52,7 @@ class Order:
     are absolute paths; `log_file` is how the log is called in messages; `output_dir` is the
     primary one, as the manager calls it; `device` is what reports say and `run_device` what
     the child sees of it.  `elsewhere`: not in the root of the queue, where its owner keeps the
-    experiments.
+    experiments.  `command`: what the experiment runs, if it is a command.
     """
 
     queue: str
@@ -72,6 +75,7 @@ class Order:
     checkpoint: str
     spare: str = ""
     elsewhere: bool = False
+    command: Command | None = None
 
     def line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
@@ -124,6 +128,14 @@ def read(folder: Path) -> tuple[Order, Ending] | None:
         return order, msgspec.convert(found["ending"], Ending)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # msgspec's errors are ValueErrors
+
+
+def begun(folder: Path) -> Order | None:
+    """Whose folder it is, where an attempt began that left no ending."""
+    try:
+        return read_order((folder / ORDER_FILE).read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
 
 
 def find(order: Order) -> Ending | None:

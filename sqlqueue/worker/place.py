@@ -92,6 +92,7 @@ class Place:
             checkpoint=str(self.home.checkpoints / unsubmitted.safe_name(task.signature)),
             spare=str(spare),
             elsewhere=self.address is not None,
+            command=task.command,
         )
 
     def _log_file(self, log: Path) -> str:
