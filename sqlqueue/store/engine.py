@@ -25,7 +25,7 @@ from sqlqueue.home import Home
 from sqlqueue.store import condition, detaching
 from sqlqueue.store.condition import BUSY_MILLISECONDS, WAY_OUT
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration; a test compares it with the folder."""
 
 

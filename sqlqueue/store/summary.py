@@ -23,7 +23,7 @@ from sqlqueue.home import Home
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
 from sqlqueue.protocol import CANNOT_RUN
-from sqlqueue.store import condition, engine, records
+from sqlqueue.store import condition, engine, records, steering
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
@@ -117,6 +117,8 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "failures": _failures(connection),
         "given_back": _given_back(connection),
         "set_aside": records.set_aside_paths(connection),
+        "paused": steering.is_queue_paused(connection),
+        "drained": [each.shown() for each in steering.all_drains(connection)],
         "eta_seconds": estimate.total_seconds(),
         "done": finished,
     }
@@ -143,10 +145,16 @@ def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for phase_id, state, count in connection.execute(query):
         states[phase_id].append((state, count))
-    names = connection.execute(select(phases.c.id, phases.c.name).order_by(phases.c.id))
+    named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
-        {"phase": name, **counted(states[key]), "eta_seconds": estimate.phase_seconds(key)}
-        for key, name in names
+        {
+            "phase": name,
+            **counted(states[key]),
+            "eta_seconds": estimate.phase_seconds(key),
+            "paused": paused,
+            "asked_priority": asked,
+        }
+        for key, name, paused, asked in connection.execute(named.order_by(phases.c.id))
     ]
 
 
@@ -183,6 +191,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
     )
     found: dict[str, dict[str, Any]] = {}
     now = datetime.now(UTC).timestamp()
+    drains = steering.all_drains(connection)
     for row in connection.execute(query):
         worker = found.setdefault(
             row.worker_id,
@@ -192,6 +201,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
                 "device": row.device,
                 "worker_type": "",
                 "state": "running",
+                "drained": any(each.means(row.worker_id, row.host, row.device) for each in drains),
                 "heard_seconds_ago": None,
                 "tasks": [],
             },
