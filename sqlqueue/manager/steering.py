@@ -21,7 +21,7 @@ from sqlqueue.plan import selector
 from sqlqueue.plan.problems import did_you_mean
 from sqlqueue.plan.selector import EVERYTHING, Condition
 from sqlqueue.protocol import SteeredReply
-from sqlqueue.store import queue, selecting, steering
+from sqlqueue.store import queue, selecting, steering, wishing
 from sqlqueue.store.queue import Report
 from sqlqueue.store.selecting import Bite, Chosen
 from sqlqueue.store.steering import Drain
@@ -127,6 +127,8 @@ def hold(
     book: Notebook, request: protocol.Pause | protocol.Resume | protocol.Drain, context: Context
 ) -> SteeredReply:
     """Pauses and drains, and their ends: of phases, of workers, or of all."""
+    if request.after:
+        return SteeredReply(next=wishing.settle_some(context.connection))
     meant = selector.parse(request.select, request.all)
     match request:
         case protocol.Pause():
@@ -139,9 +141,10 @@ def hold(
             of = ("phase", *OF_WORKERS)
             _only(meant, of, request.select, "resume takes `phase=`, or what was drained")
             notes = _resume(meant, request, context)
-    if not request.dry_run:
-        context.after.append(lambda: _log_all(notes))
-    return SteeredReply(notes=notes)
+    if request.dry_run:
+        return SteeredReply(notes=notes)
+    context.after.append(lambda: _log_all(notes))
+    return SteeredReply(notes=notes, next=wishing.settle_some(context.connection))
 
 
 def _log_all(notes: Sequence[str]) -> None:
@@ -174,14 +177,12 @@ def _pause(meant: selector.Selector, request: protocol.Pause, context: Context) 
     before = set(steering.paused_phases(connection))
     if not request.dry_run:
         steering.pause_phases(connection, phases.values(), True)
-    waiting = steering.waiting_in(connection, phases.values())
-    return [_paused(name, name in before, waiting.get(name, {})) for name in phases]
-
-
-def _paused(name: str, already: bool, waiting: dict[str, int]) -> str:
-    pending, running = waiting.get(State.PENDING.value, 0), waiting.get(State.RUNNING.value, 0)
-    rest = f"{pending} pending wait (but for what another phase wants), {running} running go on"
-    return f"phase {name} {'was paused already' if already else 'is paused'}: {rest}"
+    return [
+        f"phase {name} was paused already"
+        if name in before
+        else f"phase {name} is paused: nothing new of it is handed out, what runs goes on"
+        for name in phases
+    ]
 
 
 def _resume(meant: selector.Selector, request: protocol.Resume, context: Context) -> list[str]:

@@ -18,8 +18,8 @@ from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
 from sqlqueue.plan.selector import Ran, Selector, fitting
 from sqlqueue.store.schema import attempts, experiment_parameters, phases, task_phases, tasks
+from sqlqueue.store.wishing import BITE_TASKS
 
-BITE_TASKS: Final = 5000
 FAILED: Final = tuple(
     each.value for each in (Outcome.FAILED, Outcome.OOM, Outcome.TIMEOUT, Outcome.LOST)
 )
@@ -96,7 +96,8 @@ def _conditions(
 
 def phase_keys(connection: Connection) -> dict[str, int]:
     """Every phase by name."""
-    return dict(connection.execute(select(phases.c.name, phases.c.id)).tuples().all())
+    rows = connection.execute(select(phases.c.name, phases.c.id))
+    return {row.name: row.id for row in rows}
 
 
 def _known_ids(connection: Connection, task_ids: Sequence[str]) -> set[str]:

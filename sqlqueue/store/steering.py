@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import Event, State, move
@@ -140,35 +140,10 @@ def paused_phases(connection: Connection) -> list[str]:
 
 
 def pause_phases(connection: Connection, keys: Iterable[int], paused: bool) -> None:
-    """Pauses phases, or ends that; tasks that an unpaused phase wants are not held."""
-    named = list(keys)
-    connection.execute(update(phases).where(phases.c.id.in_(named)).values(paused=paused))
-    theirs = select(_WISH.signature).where(_WISH.phase_id.in_(named), _WISH.withdrawn.is_(False))
-    statement = update(tasks).where(tasks.c.signature.in_(theirs), tasks.c.held.is_(not paused))
-    if paused:
-        eager = (
-            exists()
-            .where(_WISH.signature == tasks.c.signature, _WISH.withdrawn.is_(False))
-            .where(phases.c.id == _WISH.phase_id, phases.c.paused.is_(False))
-        )
-        statement = statement.where(~eager)
-    connection.execute(statement.values(held=paused))
-
-
-def waiting_in(connection: Connection, keys: Iterable[int]) -> dict[str, dict[str, int]]:
-    """Of those phases, how many tasks are pending and how many run."""
-    query = (
-        select(phases.c.name, tasks.c.state, func.count())
-        .join(task_phases, _WISH.phase_id == phases.c.id)
-        .join(tasks, tasks.c.signature == _WISH.signature)
-        .where(phases.c.id.in_(list(keys)), _WISH.withdrawn.is_(False))
-        .where(tasks.c.state.in_([State.PENDING.value, State.RUNNING.value]))
-        .group_by(phases.c.name, tasks.c.state)
-    )
-    found: dict[str, dict[str, int]] = defaultdict(dict)
-    for name, state, count in connection.execute(query):
-        found[name][state] = count
-    return found
+    """Pauses phases, or ends that; which tasks are held is then to be settled, bite by bite."""
+    statement = update(phases).where(phases.c.id.in_(list(keys)))
+    connection.execute(statement.values(paused=paused))
+    wishing.begin_settling(connection)
 
 
 def why_waiting(connection: Connection) -> str:
