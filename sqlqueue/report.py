@@ -58,15 +58,16 @@ _DIRECTORIES: Final = (
 def status_json(status: Figures, indent: int | None = 2) -> str:
     """The figures as JSON that every parser takes: NaN and infinity become their names."""
     ordered = {key: status[key] for key in KEYS if key in status} | dict(status)
-    return json.dumps(_plain(ordered), indent=indent, allow_nan=False)
+    return json.dumps(plain(ordered), indent=indent, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value with the names of NaN and infinity in their place."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def status_lines(status: Figures, page: Page) -> list[str]:
@@ -205,7 +206,9 @@ def failures(found: Sequence[Figures], page: Page) -> list[str]:
     """What failed, the same error only once, with tasks to look at."""
     lines = [page.paint("FAILED", "bold")] if found else []
     for each in found:
-        lines.append(f"{thousands(each['count'])} × {_error(each['error'], page.columns - 8)}")
+        kind = each.get("outcome", "FAILED")
+        shown = each["error"] if kind == "FAILED" else f"{kind} {each['error']}"
+        lines.append(f"{thousands(each['count'])} × {_error(shown, page.columns - 8)}")
         lines.append(cut_end(f"    {_tasks(each)}", page.columns))
     return lines
 

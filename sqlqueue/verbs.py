@@ -6,6 +6,7 @@ and with none.  What is not here: what they do (`steering.py`).
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -158,6 +159,36 @@ def drain(
 
     message = Drain(select=selector or [], all=everything, dry_run=dry_run)
     return _steer(context, home, verbose, message, "", as_json, yes)
+
+
+@app.command(short_help="What failed, by its kind, and why.")
+def failures(
+    context: typer.Context,
+    selector: options.Words = None,
+    as_json: options.FailuresJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """What failed, the same kind only once: what its tasks share, and one traceback.
+
+    Read-only, beside a running manager too.  Without a selector, everything that failed.
+
+    Example: sqlqueue failures phase=exp1
+    """
+    queue = queue_of(context, home, verbose, WARNING)
+    import json
+
+    from sqlqueue.failing import failures as failed
+    from sqlqueue.report import plain
+    from sqlqueue.report_failures import failure_lines
+    from sqlqueue.tables import page_of
+
+    found = failed(queue, selector or [])
+    if as_json:
+        print_lines([json.dumps(plain({"failures": found}), indent=2, allow_nan=False)])
+    else:
+        print_lines(failure_lines(found, page_of(sys.stdout)))
+    return EXIT_DONE
 
 
 def _steer(

@@ -3,7 +3,8 @@
 * `exp1_0_42`: the task of that id; of several, any.
 * `phase=exp1`, `state=failed`, `worker=gpu0`, `host=node7`, `device=cuda:0`: any of the words
   between commas, in which `*`, `?` and `[...]` stand for what they do in a shell.
-* `error=CUDA out of memory`: what the last failed attempt said has this in its first line.
+* `error=CUDA out of memory`: what the last failed attempt said has this in its first line; or the
+  name of a kind, as `failures` shows it.
 * Any other name is a parameter: `width_factor=64`, `lr<=0.1`, `model!=cnn`, `optimizer.name=sgd`.
 
 Values compare as signatures do: `1`, `1.0` and `1e0` are one number, `true` is none.  A value of
@@ -55,12 +56,14 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What is known of a task's last attempt; `error`: the headline of its last failure."""
+    """What is known of a task's last attempt; `error`: the headline of its last failure, `kind`:
+    the name of its kind (`kind.py`)."""
 
     worker: str = ""
     host: str = ""
     device: str = ""
     error: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ def is_worker(pattern: str, worker_id: str) -> bool:
 def _ran(condition: Condition, last: Ran) -> bool:
     if condition.name == "error":
         sought = condition.values[0].casefold()
-        return last.error is not None and sought in last.error.casefold()
+        return last.error is not None and (sought == last.kind or sought in last.error.casefold())
     if condition.name == "worker":
         return any(is_worker(each, last.worker) for each in condition.values)
     value = last.host if condition.name == "host" else last.device

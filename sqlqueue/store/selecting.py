@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, select
 from sqlqueue.errors import UnknownTask
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
+from sqlqueue.plan.kind import said
 from sqlqueue.plan.selector import Ran, Selector, fitting
 from sqlqueue.store.schema import attempts, experiment_parameters, phases, task_phases, tasks
 from sqlqueue.store.wishing import BITE_TASKS
@@ -131,7 +132,9 @@ def last_attempts(connection: Connection, signatures: Sequence[str]) -> dict[str
     )
     found: dict[str, Ran] = {}
     for signature, worker, host, device, outcome, error in connection.execute(query):
-        said = found[signature].error if signature in found else None
-        said = headline(error or "") if outcome in FAILED else said
-        found[signature] = Ran(worker, host, device, said)
+        before = found.get(signature, Ran())
+        text, kind = before.error, before.kind
+        if outcome in FAILED:
+            text, kind = headline(error or ""), said(outcome, error).kind
+        found[signature] = Ran(worker, host, device, text, kind)
     return found
