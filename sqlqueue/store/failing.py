@@ -84,11 +84,11 @@ def groups(connection: Connection, selector: Selector) -> list[Group]:
         group.add(failed, told, phase, json.loads(failed["parameters"]))
     for each in found.values():
         each.shared = each.shared if each.count > 1 else {}
-    _tell_apart(connection, found, selector)
+    _tell_apart(connection, found)
     return sorted(found.values(), key=lambda each: (-each.count, each.task_ids))
 
 
-def _tell_apart(connection: Connection, found: Mapping[str, Group], selector: Selector) -> None:
+def _tell_apart(connection: Connection, found: Mapping[str, Group]) -> None:
     """Leaves in each group what no other task that was tried has."""
     if not any(each.shared for each in found.values()):
         return
@@ -103,7 +103,7 @@ def _tell_apart(connection: Connection, found: Mapping[str, Group], selector: Se
         parameters = json.loads(text)
         for group in found.values():
             group.others(parameters)
-    for failed, _ in _failed(connection, selector):
+    for failed, _ in _failed(connection, Selector()):
         kind = said(failed["outcome"], failed["error"]).kind
         parameters = json.loads(failed["parameters"])
         for name, group in found.items():
