@@ -22,9 +22,7 @@ def upgrade() -> None:
         sa.Column("device", sa.Text(), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_drains")),
-        sa.UniqueConstraint(
-            "worker", "host", "device", name=op.f("uq_drains_worker_host_device")
-        ),
+        sa.UniqueConstraint("worker", "host", "device", name=op.f("uq_drains_worker_host_device")),
     )
     no = sa.text("0")
     op.add_column("phases", sa.Column("paused", sa.Boolean(), server_default=no, nullable=False))
