@@ -2,8 +2,9 @@
 
 Promises: `--help`, and `status` with a manager that answers, import neither torch nor
 pandas nor sqlalchemy nor rich; `--home` and `--verbose` may stand before or after the
-command; exit statuses are those of `shell.py`.  What is not here: the commands that look
-after a queue (`upkeep.py`), the options (`options.py`), and what the commands do.
+command; exit statuses are those of `shell.py`.  What is not here: the commands that steer
+a queue (`verbs.py`) or look after it (`upkeep.py`), the options (`options.py`), and what the
+commands do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import typer
 
-from sqlqueue import options, shell, upkeep
+from sqlqueue import options, shell, upkeep, verbs
 from sqlqueue.command_line import INFO, NOTHING, WARNING, Shared, print_lines, queue_of
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from sqlqueue.frugal import command_of
@@ -187,6 +188,7 @@ def verify(
     return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
 
 
+app.add_typer(verbs.app)
 app.add_typer(upkeep.app)
 
 

@@ -100,6 +100,45 @@ SetAside = Annotated[
 ]
 DryRun = Annotated[bool, _flag("--dry-run", "Show what would be added; write nothing.")]
 
+FROM_FILE: Final = "file"
+MOST_URGENT: Final = 2**31
+
+
+def _urgency(text: Any) -> str:
+    """A priority, as text; or the word that gives it back to the sweep file."""
+    word = str(text)
+    return word if word == FROM_FILE else str(whole(-MOST_URGENT, MOST_URGENT)(word))
+
+
+def _words(help_text: str) -> Any:
+    return typer.Argument(metavar="[SELECTOR]...", help=help_text, show_default=False, parser=str)
+
+
+Words = Annotated[
+    list[str] | None,
+    _words(
+        "Task ids, phase=, state=, worker=, host=, device=, error=, and conditions on parameters "
+        "(width_factor=64 'lr<=0.1' model!=cnn); all must hold."
+    ),
+]
+PhaseWords = Annotated[list[str] | None, _words("phase=NAME; commas and * as in a shell.")]
+WorkerWords = Annotated[list[str] | None, _words("worker=NAME, host=NAME, device=NAME.")]
+HeldWords = Annotated[
+    list[str] | None, _words("phase=NAME, or worker=, host=, device= as they were drained.")
+]
+Urgency = Annotated[
+    str,
+    typer.Argument(
+        metavar="N|file", help="The priority; `file`: what the sweep file says.",
+        show_default=False, parser=_urgency,
+    ),
+]  # fmt: skip
+Everything = Annotated[bool, _flag("--all", "Everything, instead of a selector.")]
+DrySteering = Annotated[bool, _flag("--dry-run", "Show what would be done; change nothing.")]
+Yes = Annotated[bool, _flag("--yes", "Do it without asking, as scripts must.", "-y")]
+FailuresJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
+SteeredJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
+
 Host = Annotated[
     str | None,
     _value("--host", "ADDRESS", "Listen on TCP too, with TLS, at this address.", "no TCP"),

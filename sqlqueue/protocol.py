@@ -1,22 +1,19 @@
 """Every message between a client and the manager, declared once.
 
 One JSON object per line, UTF-8, at most `MAX_MESSAGE_BYTES`.  `NaN`, `Infinity` and
-`-Infinity` are accepted and written as Python's `json` does.  Unknown fields are
-ignored, unknown types refused.  What is not here: sockets, and what a message does.
-
-msgspec checks and decodes; where it refuses a number that is not finite, the standard
-library reads the text and msgspec checks what was read.
+`-Infinity` are accepted and written as Python's `json` does.  Unknown fields are ignored,
+unknown types refused.  What is not here: sockets, what a message does, JSON (`plan/wire.py`).
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sqlqueue.errors import MessageTooLarge, ProtocolError, QueueError
+from sqlqueue.errors import QueueError
+from sqlqueue.plan import wire
 from sqlqueue.plan.command import Command
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
@@ -213,6 +210,42 @@ class Repair(Message, frozen=True, tag="repair"):
     """Brings every CSV back to what the database says (owner)."""
 
 
+class Steer(Message, frozen=True):
+    """What the verbs that steer share: whom they mean (`plan/selector.py`), or all.  One message
+    does a bounded part, of the tasks `after` that key.  `dry_run`: say what would be done."""
+
+    select: Annotated[list[Annotated[str, Meta(max_length=10_000)]], Meta(max_length=1000)] = []
+    all: bool = False
+    after: Number = 0
+    dry_run: bool = False
+
+
+class Retry(Steer, frozen=True, tag="retry"):
+    """Failed and cancelled tasks are pending again, their attempts counted anew (owner)."""
+
+
+class Cancel(Steer, frozen=True, tag="cancel"):
+    """Withdraws what the phases named want; a task that none wants is CANCELLED (owner)."""
+
+
+class SetPriority(Steer, frozen=True, kw_only=True, tag="set_priority"):
+    """A person's word on the priority; null gives it back to the sweep files (owner)."""
+
+    priority: Integer | None
+
+
+class Pause(Steer, frozen=True, tag="pause"):
+    """Nothing new of these phases, or of all, is handed out; what runs goes on (owner)."""
+
+
+class Resume(Steer, frozen=True, tag="resume"):
+    """Ends a `pause` or a `drain` (owner)."""
+
+
+class Drain(Steer, frozen=True, tag="drain"):
+    """These workers start nothing more: each ends when it has finished what it runs (owner)."""
+
+
 class Audit(Message, frozen=True, tag="audit"):
     """Proves that database and CSVs agree, where only the manager can read both (owner)."""
 
@@ -250,10 +283,15 @@ class TasksReply(Message, frozen=True, tag="tasks"):
     tasks: list[TaskReply]
 
 
-class NoTask(Message, frozen=True, tag="no_task", omit_defaults=False):
-    """Nothing to run now; `done` when every task is finished."""
+class NoTask(Message, frozen=True, tag="no_task"):
+    """Nothing to run now; `done` when every task is finished.
+
+    `waits`: what a person paused, if that is why.  `end`: why the asker is to end all the same.
+    """
 
     done: bool
+    waits: str = ""
+    end: str = ""
 
 
 class Ack(Message, frozen=True, tag="ack"):
@@ -298,6 +336,19 @@ class AddedReply(Message, frozen=True, tag="added", omit_defaults=False):
     delivered: int
 
 
+class SteeredReply(Message, frozen=True, tag="steered", omit_defaults=False):
+    """What a verb did, or would do: tasks `done` by the state they were in and by phase, those
+    `left` alone by the reason.  `met`: conditions on parameters that found a value of their kind.
+    `next`: what `after` is to be for the rest, null at the end."""
+
+    done: dict[str, int] = {}
+    left: dict[str, int] = {}
+    phases: dict[str, int] = {}
+    met: list[str] = []
+    notes: list[str] = []
+    next: int | None = None
+
+
 class RepairedReply(Message, frozen=True, tag="repaired", omit_defaults=False):
     """What was done, one line each."""
 
@@ -337,6 +388,12 @@ Request = (
     | DescribeExperiments
     | PrepareDirectories
     | AddTasks
+    | Retry
+    | Cancel
+    | SetPriority
+    | Pause
+    | Resume
+    | Drain
     | Repair
     | Audit
 )
@@ -350,15 +407,18 @@ Reply = (
     | ExperimentsReply
     | PreparedReply
     | AddedReply
+    | SteeredReply
     | RepairedReply
     | AuditedReply
     | Error
 )
-OWNER_ONLY: Final = (DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit)
+OWNER_ONLY: Final = (
+    *(DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit),
+    *(Retry, Cancel, SetPriority, Pause, Resume, Drain),
+)
 
 _request_decoder = msgspec.json.Decoder(Request)
 _reply_decoder = msgspec.json.Decoder(Reply)
-_encoder = msgspec.json.Encoder()
 _FREE_FORM = (
     *(SubmitResult, TaskFailed, Announce, Heartbeat, AddTasks),
     *(TaskReply, TasksReply, StatusReply),
@@ -368,70 +428,20 @@ _FREE_FORM = (
 
 def encode(message: Message) -> bytes:
     """The message as one line, the line end included."""
-    if isinstance(message, _FREE_FORM):
-        text = json.dumps(msgspec.to_builtins(message), separators=(",", ":"))
-        return text.encode() + b"\n"
-    return _encoder.encode(message) + b"\n"
+    return wire.encode(message, free_form=isinstance(message, _FREE_FORM))
 
 
 def decode_request(line: bytes | bytearray) -> Request:
     """What a client said; raises `ProtocolError` with what is wrong and where."""
-    return _decode(line, _request_decoder, Request)  # type: ignore[no-any-return]
+    return wire.decode(line, _request_decoder, Request, MAX_MESSAGE_BYTES)  # type: ignore[no-any-return]
 
 
 def decode_reply(line: bytes | bytearray) -> Reply:
     """What the manager answered; raises `ProtocolError`."""
-    return _decode(line, _reply_decoder, Reply)  # type: ignore[no-any-return]
+    return wire.decode(line, _reply_decoder, Reply, MAX_MESSAGE_BYTES)  # type: ignore[no-any-return]
 
 
-def _decode(line: bytes | bytearray, decoder: msgspec.json.Decoder[Any], kind: Any) -> Any:
-    if len(line) > MAX_MESSAGE_BYTES:
-        raise MessageTooLarge(f"a message holds at most {MAX_MESSAGE_BYTES} bytes")
-    try:
-        return decoder.decode(line)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _decode_slowly(line, kind)
-
-
-def _decode_slowly(line: bytes | bytearray, kind: Any) -> Any:
-    """For what msgspec's parser refuses and Python's reads: NaN, lone surrogates."""
-    try:
-        value = json.loads(line.decode("utf-8"), parse_int=_integer)
-        return msgspec.convert(_printable(value), kind)
-    except msgspec.ValidationError as error:
-        raise ProtocolError(f"not a message of the protocol: {error}") from None
-    except RecursionError:
-        raise ProtocolError("not a message of the protocol: nested too deeply") from None
-    except ValueError as error:
-        raise ProtocolError(f"not one JSON object in UTF-8: {error}") from None
-
-
-def _integer(text: str) -> int | str:
-    """One with more digits than Python reads (a bound against slow conversion) stays a text."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-def _printable(value: Any) -> Any:
-    """Lone surrogates have no UTF-8 form: they become their escapes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_printable(key): _printable(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_printable(each) for each in value]
-    return value
-
-
-def is_complete(text: bytes | bytearray) -> bool:
-    """Whether `text`, which has no line end yet, is one whole JSON value."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+is_complete = wire.is_complete
 
 
 def error_reply(error: QueueError) -> Error:

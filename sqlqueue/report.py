@@ -23,11 +23,12 @@ Figures = Mapping[str, Any]
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
     *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
-    "private_copy",
+    *("paused", "drained", "private_copy"),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
 BAR: Final = 12
+PHASES_NAMED: Final = 5
 SILENT: Final = "         it does not answer (starting? else `sqlqueue doctor` says why)"
 COPY: Final = "         none answers: read from a private copy of the database"
 
@@ -57,15 +58,16 @@ _DIRECTORIES: Final = (
 def status_json(status: Figures, indent: int | None = 2) -> str:
     """The figures as JSON that every parser takes: NaN and infinity become their names."""
     ordered = {key: status[key] for key in KEYS if key in status} | dict(status)
-    return json.dumps(_plain(ordered), indent=indent, allow_nan=False)
+    return json.dumps(plain(ordered), indent=indent, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value with the names of NaN and infinity in their place."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def status_lines(status: Figures, page: Page) -> list[str]:
@@ -154,8 +156,11 @@ def _phase(phase: Figures, page: Page) -> list[str]:
 
 
 def left(phase: Figures) -> str:
-    """How long a phase will still take; nothing when it is finished or nothing is known."""
+    """How long a phase will still take, or that it waits; nothing when it is finished or nothing
+    is known."""
     waiting, eta = phase["pending"] + phase["running"], phase.get("eta_seconds")
+    if waiting and phase.get("paused"):
+        return "paused"
     return duration(eta) if waiting and eta is not None else ""
 
 
@@ -201,7 +206,9 @@ def failures(found: Sequence[Figures], page: Page) -> list[str]:
     """What failed, the same error only once, with tasks to look at."""
     lines = [page.paint("FAILED", "bold")] if found else []
     for each in found:
-        lines.append(f"{thousands(each['count'])} × {_error(each['error'], page.columns - 8)}")
+        kind = each.get("outcome", "FAILED")
+        shown = each["error"] if kind == "FAILED" else f"{kind} {each['error']}"
+        lines.append(f"{thousands(each['count'])} × {_error(shown, page.columns - 8)}")
         lines.append(cut_end(f"    {_tasks(each)}", page.columns))
     return lines
 
@@ -219,7 +226,8 @@ def _tasks(failure: Figures) -> str:
 
 def remarks(status: Figures, page: Page) -> list[str]:
     """What a person should know beyond the figures."""
-    lines = [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
+    lines = [page.paint(each, "yellow") for each in steered(status)]
+    lines += [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
     if waiting := status["unsubmitted"]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
         lines.append(page.paint(f"{text}; a running manager takes them in", "yellow"))
@@ -229,4 +237,21 @@ def remarks(status: Figures, page: Page) -> list[str]:
     if status["failures"]:
         task = printable(str(status["failures"][0]["task_ids"][0]))
         lines.append(f"output: {printable(str(status['home']))}/logs/{task}/, one file a try")
+    return lines
+
+
+def steered(status: Figures) -> list[str]:
+    """What a person holds back: the queue, phases, workers; nothing when it is finished."""
+    lines = []
+    if status.get("paused"):
+        lines.append("paused: the whole queue; `sqlqueue resume --all` goes on")
+    names = [printable(each["phase"]) for each in status["phases"] if each.get("paused")]
+    if names:
+        more = f" and {plural(len(names) - PHASES_NAMED, 'more phase')}"
+        shown = ", ".join(names[:PHASES_NAMED]) + (more if len(names) > PHASES_NAMED else "")
+        lines.append(f"paused: {shown}; `sqlqueue resume phase=NAME` goes on")
+    for each in status.get("drained", []):
+        words = [f"{name}={each[name]}" for name in ("worker", "host", "device") if each[name]]
+        who = printable(" ".join(words) or "--all")
+        lines.append(f"drained: {who}; `sqlqueue resume {who}` lets it work again")
     return lines

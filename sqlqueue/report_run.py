@@ -56,8 +56,8 @@ def _files(status: Figures) -> list[str]:
 def _next(status: Figures) -> list[str]:
     if status["totals"]["failed"]:
         return [
-            "Next: read the output of what failed; `sqlqueue status` tells all this again;",
-            "      to try it again, raise `max_attempts` in the sweep file and `run` that",
+            "Next: `sqlqueue failures` tells what failed and why;",
+            "      `sqlqueue retry state=failed` and `run` again try it once more",
         ]
     return [
         "Next: `sqlqueue verify` proves the files;",

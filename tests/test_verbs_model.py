@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from core import Core, task
 from crash_scenarios import Desk, Room
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -33,6 +34,11 @@ PHASES = st.sampled_from(["p", "q"])
 FOLDERS = st.sampled_from(["a", "b"])
 VALUES = st.integers(0, 2)
 KINDS = st.sampled_from(["gpu", "cpu"])
+SCOPES = st.sampled_from([None, "p", "q"])
+SOME = st.sampled_from([None, None, 0, 1])
+STATES = st.sampled_from(
+    [set(), set(), {"PENDING", "RUNNING"}, {"FAILED"}, {"CANCELLED", "RUNNING"}]
+)
 LEASES = st.sampled_from([10.0, 60.0])
 
 
@@ -49,26 +55,56 @@ class Attempt:
 
 
 @dataclass
+class Phase:
+    """What was said of a phase as such."""
+
+    paused: bool = False
+    asked: int | None = None
+
+
+@dataclass
+class Wish:
+    """What a phase wants of a task; `asked`: a person's word."""
+
+    phase: Phase
+    priority: int
+    most: int
+    asked: int | None
+    withdrawn: bool = False
+
+    @property
+    def urgency(self) -> int:
+        return self.priority if self.asked is None else self.asked
+
+
+@dataclass
 class Task:
     """What a task must be."""
 
     cell: int
     task_id: str
     cost: int
-    wishes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    wishes: dict[str, Wish] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     state: str = "PENDING"
     attempts: list[Attempt] = field(default_factory=list)
     failures: int = 0
     losses: int = 0
 
-    @property
-    def priority(self) -> int:
-        return max(priority for priority, _ in self.wishes.values())
+    priority: int = 0
+    max_attempts: int = 0
+    held: bool = False
 
     @property
-    def max_attempts(self) -> int:
-        return max(most for _, most in self.wishes.values())
+    def wanted_by(self) -> set[str]:
+        return {name for name, wish in self.wishes.items() if not wish.withdrawn}
+
+    def settle(self) -> None:
+        """What all who want it wish; with nobody, as it was."""
+        if open_ := [self.wishes[name] for name in self.wanted_by]:
+            self.priority = max(each.urgency for each in open_)
+            self.max_attempts = max(each.most for each in open_)
+            self.held = all(each.phase.paused for each in open_)
 
     @property
     def running(self) -> Attempt | None:
@@ -124,6 +160,9 @@ class History(RuleBasedStateMachine):
         self.tasks: dict[int, Task] = {}
         self.rows: dict[str, list[tuple[str, int]]] = {}
         self.numbers: Counter[str] = Counter()
+        self.phases: dict[str, Phase] = {}
+        self.paused = False
+        self.drained: set[str] = set()
 
     @initialize()
     def begin(self) -> None:
@@ -161,6 +200,7 @@ class History(RuleBasedStateMachine):
 
     def added(self, costs: dict[int, int], phase: str, folder: str, wish: tuple[int, int]) -> None:
         self.rows.setdefault(folder, [])
+        self.phases.setdefault(phase, Phase())
         for cell, cost in costs.items():
             if cell not in self.tasks:
                 number = self.numbers[phase]
@@ -169,11 +209,15 @@ class History(RuleBasedStateMachine):
             self._wanted(self.tasks[cell], phase, folder, wish)
 
     def _wanted(self, known: Task, phase: str, folder: str, wish: tuple[int, int]) -> None:
-        known.wishes[phase] = wish
+        before, whole = known.wishes.get(phase), self.phases[phase]
+        known.wishes[phase] = Wish(whole, *wish, before.asked if before else whole.asked)
+        known.settle()
         if folder not in known.folders:
             known.folders.append(folder)
             if known.state == "COMPLETED":
                 self.rows[folder].append((known.task_id, self._accepted(known)))
+        if known.state == "CANCELLED":
+            known.state = "PENDING"
         if known.state == "FAILED" and known.failures < known.max_attempts:
             known.state = "FAILED" if known.losses >= MAX_LOSSES else "PENDING"
 
@@ -183,15 +227,134 @@ class History(RuleBasedStateMachine):
         assert value is not None
         return value
 
+    # --- a person steers --------------------------------------------------------------------
+
+    def meant(self, phase: str | None, cell: int | None, states: set[str]) -> dict[str, Any]:
+        """The words of a selector."""
+        words = [f"phase={phase}"] if phase else []
+        words += [f"seed={cell}.0"] if cell is not None else []
+        words += [f"state={','.join(sorted(states)).lower()}"] if states else []
+        return {"select": words} if words else {"all": True}
+
+    def fitting(self, phase: str | None, cell: int | None, states: set[str]) -> list[Task]:
+        return [
+            each
+            for each in self.tasks.values()
+            if (phase is None or phase in each.wishes)
+            and cell in (None, each.cell)
+            and (not states or each.state in states)
+        ]
+
+    def understood(self, phase: str | None) -> bool:
+        """Whether the queue knows what the words of the model mean."""
+        return bool(self.tasks) and (phase is None or phase in self.phases)
+
+    @rule(phase=SCOPES, cell=SOME, states=STATES)
+    def retry(self, phase: str | None, cell: int | None, states: set[str]) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, states)
+        words = self.meant(phase, cell, states)
+        self.core.ok(protocol.Retry(**words))
+        for each in found:
+            again = each.state in ("FAILED", "CANCELLED")
+            if again or phase or "all" in words:
+                for wish in self.scope(each, phase):
+                    wish.withdrawn = False
+                each.settle()
+            if again:
+                each.state, each.failures, each.losses = "PENDING", 0, 0
+
+    @staticmethod
+    def scope(known: Task, phase: str | None) -> list[Wish]:
+        return [wish for name, wish in known.wishes.items() if phase in (None, name)]
+
+    @rule(phase=SCOPES, cell=SOME, states=STATES)
+    def cancel(self, phase: str | None, cell: int | None, states: set[str]) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, states)
+        words = self.meant(phase, cell, states)
+        planned = self.core.ok(protocol.Cancel(**words, dry_run=True))
+        done = self.core.ok(protocol.Cancel(**words))
+        open_ = [each for each in found if each.state not in ("COMPLETED", "CANCELLED")]
+        unwanted = [each for each in open_ if phase is None or each.wanted_by <= {phase}]
+        assert planned.done == Counter(each.state for each in unwanted)
+        assert done.next is planned.next is None
+        for each in open_:
+            for wish in self.scope(each, phase):
+                wish.withdrawn = True
+            each.settle()
+        for each in unwanted:
+            if attempt := each.running:
+                attempt.end("CANCELLED")
+            each.state = "CANCELLED"
+
+    @rule(phase=SCOPES, cell=SOME, priority=st.sampled_from([-1, 3, None]))
+    def prioritise(self, phase: str | None, cell: int | None, priority: int | None) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, set())
+        words = self.meant(phase, cell, set())
+        self.core.ok(protocol.SetPriority(**words, priority=priority))
+        for each in found:
+            if each.state != "COMPLETED":
+                for wish in self.scope(each, phase):
+                    wish.asked = priority
+                each.settle()
+        if phase and cell is None:
+            self.phases[phase].asked = priority
+
+    @rule(phase=SCOPES)
+    def pause(self, phase: str | None) -> None:
+        if self.understood(phase):
+            self._hold(protocol.Pause, phase, True)
+
+    @rule(phase=SCOPES)
+    def resume(self, phase: str | None) -> None:
+        if self.understood(phase):
+            self._hold(protocol.Resume, phase, False)
+
+    def _hold(self, kind: Any, phase: str | None, paused: bool) -> None:
+        self.core.ok(kind(**self.meant(phase, None, set())))
+        if phase is None:
+            self.paused = paused
+            if not paused:
+                self.drained.clear()
+        named = [phase] if phase else [] if paused else list(self.phases)
+        for name in named:
+            self.phases[name].paused = paused
+        for each in self.tasks.values():
+            each.settle()
+
+    @rule(worker=WORKERS)
+    def drain(self, worker: str) -> None:
+        self.core.ok(protocol.Drain(select=[f"worker={worker}"]))
+        self.drained.add(worker)
+
+    @rule(worker=WORKERS)
+    def end_drain(self, worker: str) -> None:
+        request = protocol.Resume(select=[f"worker={worker}"])
+        if worker in self.drained:
+            self.core.ok(request)
+            self.drained.remove(worker)
+        else:
+            self.core.refused(request, "usage")
+
     # --- workers ------------------------------------------------------------------------
 
     @rule(worker=WORKERS, kind=KINDS, lease=LEASES)
     def take(self, worker: str, kind: str, lease: float) -> None:
         reply = self.core.request(worker, worker_type=kind, lease_seconds=lease)
-        pending = [each for each in self.tasks.values() if each.state == "PENDING"]
-        if not pending:
-            open_ = any(each.state == "RUNNING" for each in self.tasks.values())
-            assert reply == NoTask(done=bool(self.tasks) and not open_)
+        waiting = [each for each in self.tasks.values() if each.state == "PENDING"]
+        pending = [each for each in waiting if not each.held and not self.paused]
+        if worker in self.drained or not pending:
+            open_ = waiting or any(each.running for each in self.tasks.values())
+            assert isinstance(reply, NoTask), reply
+            assert reply.done is (bool(self.tasks) and not open_)
+            assert bool(reply.end) is (worker in self.drained)
+            paused = self.paused or any(each.paused for each in self.phases.values())
+            assert bool(reply.waits) is (bool(waiting) and paused and not reply.end)
             return
         assert isinstance(reply, TaskReply)
         sign = 1 if kind == "cpu" else -1
@@ -304,7 +467,7 @@ class History(RuleBasedStateMachine):
     def states_are_as_expected(self) -> None:
         if hasattr(self, "core"):
             found = self.core.sql(
-                "SELECT task_id, state, failures, losses, priority, max_attempts FROM tasks"
+                "SELECT task_id, state, failures, losses, priority, max_attempts, held FROM tasks"
             )
             assert {name: tuple(rest) for name, *rest in found} == {
                 each.task_id: (
@@ -313,6 +476,7 @@ class History(RuleBasedStateMachine):
                     each.losses,
                     each.priority,
                     each.max_attempts,
+                    each.held,
                 )
                 for each in self.tasks.values()
             }
@@ -354,7 +518,8 @@ class History(RuleBasedStateMachine):
 
     def _phases(self, found: list[dict[str, Any]]) -> None:
         for each in found:
-            wanted = [known for known in self.tasks.values() if each["phase"] in known.wishes]
+            wanted = [known for known in self.tasks.values() if each["phase"] in known.wanted_by]
+            assert each["paused"] is self.phases[each["phase"]].paused
             expected = counted(Counter(known.state for known in wanted))
             assert {name: each[name] for name in expected} == expected
 
@@ -398,7 +563,7 @@ def test_random_histories_are_as_the_model_says(empty: Path) -> None:
         max_examples=15,
         stateful_step_count=40,
         deadline=None,
-        phases=[Phase.reuse, Phase.generate],  # to shrink takes minutes: each step is on disk
+        phases=[Stage.reuse, Stage.generate],  # to shrink takes minutes: each step is on disk
         suppress_health_check=list(HealthCheck),
     )
     test("runTest").debug()

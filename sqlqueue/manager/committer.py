@@ -41,7 +41,7 @@ from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, proving, queue, records, summary
+from sqlqueue.store import copies, proving, queue, records, summary, wishing
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -203,9 +203,11 @@ class Committer:
             with self.transaction() as connection:
                 context = Context(connection, self._clock(), self._wall())
                 ended = keeping_touch.expire(self.book, context)
+                settled = wishing.is_settling(connection)
+                wishing.settle_some(connection)
         for each in context.after:
             each()
-        return back or ended > 0
+        return back or settled or ended > 0
 
     def figures(self) -> dict[str, Any]:
         """What `status` tells of the database, read through the writer's own connection."""

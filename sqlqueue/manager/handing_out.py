@@ -13,7 +13,7 @@ from sqlqueue import protocol
 from sqlqueue.lifecycle import State
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, TaskReply
-from sqlqueue.store import memory, queue, reading
+from sqlqueue.store import memory, queue, reading, steering
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
@@ -22,10 +22,19 @@ log = logging.getLogger("sqlqueue.manager")
 
 def request_task(book: Notebook, request: protocol.RequestTask, context: Context) -> Reply:
     book.hear(request.worker_id, context, request.host, request.device, request.worker_type)
-    tasks = _asked_before(book, request, context) or _chosen(book, request, context)
+    tasks = _asked_before(book, request, context)
+    if not tasks and (end := _why_ending(book, request.worker_id, context.connection)):
+        return protocol.NoTask(done=done(context.connection), end=end)
+    tasks = tasks or _chosen(book, request, context)
     if not tasks:
-        return protocol.NoTask(done=done(context.connection))
+        waits = steering.why_waiting(context.connection)
+        return protocol.NoTask(done=done(context.connection), waits=waits)
     return tasks[0] if request.count == 1 else protocol.TasksReply(tasks=tasks)
+
+
+def _why_ending(book: Notebook, worker_id: str, connection: Connection) -> str:
+    seen = book.workers[worker_id]
+    return steering.why_ending(connection, worker_id, seen.host, seen.device)
 
 
 def _asked_before(
@@ -57,6 +66,8 @@ def _chosen(book: Notebook, request: protocol.RequestTask, context: Context) -> 
 def _pick(book: Notebook, request: protocol.RequestTask, context: Context) -> list[TaskRow]:
     """The tasks for this request: its own reservation, else the first in order."""
     connection, wanted = context.connection, request.want
+    if steering.is_queue_paused(connection):
+        return []
     if wanted is not None and not request.reserve:
         task = reading.find(connection, wanted)
         if task is not None and _may_have(task, request):
@@ -71,7 +82,8 @@ def _pick(book: Notebook, request: protocol.RequestTask, context: Context) -> li
 
 
 def _may_have(task: TaskRow, request: protocol.RequestTask) -> bool:
-    return task.state is State.PENDING and task.experiment not in request.without
+    free = task.state is State.PENDING and not task.held
+    return free and task.experiment not in request.without
 
 
 def _begin_attempt(

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlqueue.home import Home
 from sqlqueue.manager.leases import Lease
 from sqlqueue.manager.notebook import Notebook, WorkerSeen
+from sqlqueue.store.steering import Drain
 
 GONE_SECONDS: Final = 90.0
 FORGOTTEN_SECONDS: Final = 3600.0
@@ -32,8 +33,9 @@ def with_live(
     seen = list(book.workers.values())
     known = {each.worker_id for each in seen}
     seen += [WorkerSeen(name, "", "", "gpu", now) for name in held if name not in known]
+    drains = [Drain(each["worker"], each["host"], each["device"]) for each in figures["drained"]]
     figures["workers"] = [
-        _worker(each, held.get(each.worker_id, []), now)
+        _worker(each, held.get(each.worker_id, []), drains, now)
         for each in sorted(seen, key=lambda each: each.worker_id)
         if held.get(each.worker_id) or now - each.heard < FORGOTTEN_SECONDS
     ]
@@ -48,7 +50,9 @@ def with_live(
     return figures
 
 
-def _worker(seen: WorkerSeen, leases: list[Lease], now: float) -> dict[str, Any]:
+def _worker(
+    seen: WorkerSeen, leases: list[Lease], drains: list[Drain], now: float
+) -> dict[str, Any]:
     silent = now - seen.heard
     state = "running" if leases else "idle" if silent < GONE_SECONDS else "gone"
     return {
@@ -57,6 +61,7 @@ def _worker(seen: WorkerSeen, leases: list[Lease], now: float) -> dict[str, Any]
         "device": seen.device,
         "worker_type": seen.worker_type,
         "state": state,
+        "drained": any(each.means(seen.worker_id, seen.host, seen.device) for each in drains),
         "heard_seconds_ago": round(max(0.0, silent), 1),
         "tasks": [
             {

@@ -1,7 +1,8 @@
 """Adding the cells of sweep files: new tasks, wishes of phases, links to directories.
 
 Every function takes a connection inside a transaction.  Idempotent: adding the same cells
-again changes nothing.  What is not here: expanding sweep files, claiming directories, rows.
+again changes nothing.  What is not here: expanding sweep files, claiming directories, rows, what
+several wishes come to (`wishing.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, true
+from sqlalchemy import Connection, bindparam, select, true
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
 from sqlqueue.protocol import NewTask, PhaseCounts
+from sqlqueue.store import wishing
 from sqlqueue.store.schema import (
     phases,
     results,
@@ -24,7 +26,6 @@ from sqlqueue.store.schema import (
     tasks,
 )
 
-_WISH = task_phases.c
 _INSERT_WISH = insert(task_phases)
 _ADD_WISH = _INSERT_WISH.on_conflict_do_update(
     index_elements=["phase_id", "signature"],
@@ -52,7 +53,12 @@ def add(
     _insert_new(connection, _first_of_each(new, existing), phase_keys, now)
     _add_wishes(connection, new, phase_keys)
     often = Counter(each.signature for each in new)
-    _settle_wishes(connection, {key for key in often if key in existing or often[key] > 1})
+    steered = wishing.steered(connection, phase_keys.values())
+    wishing.settle(
+        connection,
+        {each.signature for each in new if phase_keys[each.phase] in steered}
+        | {key for key in often if key in existing or often[key] > 1},
+    )
     linked = _add_links(connection, new, directories)
     counts = _count(new, existing, phase_keys, _restore(connection, existing))
     completed = {signature for signature, row in existing.items() if row["has_result"]}
@@ -191,6 +197,7 @@ def _taken(connection: Connection, task_ids: Iterable[str]) -> set[str]:
 def _add_wishes(
     connection: Connection, new: Sequence[NewTask], phase_keys: Mapping[str, int]
 ) -> None:
+    asked = wishing.asked_of_phases(connection, phase_keys.values())
     wishes = [
         {
             "phase_id": phase_keys[each.phase],
@@ -198,46 +205,11 @@ def _add_wishes(
             "priority": each.priority,
             "max_attempts": each.max_attempts,
             "timeout_seconds": each.timeout_seconds,
+            "asked_priority": asked.get(phase_keys[each.phase]),
         }
         for each in new
     ]
     connection.execute(_ADD_WISH, wishes)
-
-
-def _settle_wishes(connection: Connection, signatures: set[str]) -> None:
-    """Where several phases want one task, the largest value holds; no time limit is largest."""
-    if not signatures:
-        return
-    unlimited = func.count() > func.count(_WISH.timeout_seconds)
-    query = (
-        select(
-            _WISH.signature.label("of_signature"),
-            func.max(_WISH.priority).label("to_priority"),
-            func.max(_WISH.max_attempts).label("to_attempts"),
-            case((unlimited, None), else_=func.max(_WISH.timeout_seconds)).label("to_timeout"),
-        )
-        .join(tasks, tasks.c.signature == _WISH.signature)
-        .where(_WISH.signature.in_(signatures), _WISH.withdrawn.is_(False))
-        .group_by(_WISH.signature)
-        .having(
-            (func.max(_WISH.priority) != func.max(tasks.c.priority))
-            | (func.max(_WISH.max_attempts) != func.max(tasks.c.max_attempts))
-            | case((unlimited, None), else_=func.max(_WISH.timeout_seconds)).is_distinct_from(
-                func.max(tasks.c.timeout_seconds)
-            )
-        )
-    )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    if rows:
-        statement = tasks.update().where(tasks.c.signature == bindparam("of_signature"))
-        connection.execute(
-            statement.values(
-                priority=bindparam("to_priority"),
-                max_attempts=bindparam("to_attempts"),
-                timeout_seconds=bindparam("to_timeout"),
-            ),
-            rows,
-        )
 
 
 def _add_links(

@@ -20,10 +20,17 @@ from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.rows import line, row
-from sqlqueue.store import condition, csv_file, engine, records
+from sqlqueue.store import condition, csv_file, engine, records, wishing
 from sqlqueue.store.csv_file import Record
 from sqlqueue.store.directories import marker_of
-from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
+from sqlqueue.store.schema import (
+    attempts,
+    output_directories,
+    results,
+    task_output_dirs,
+    task_phases,
+    tasks,
+)
 
 MOST_LOOKS: Final = 30
 PAUSE_SECONDS: Final = 0.1
@@ -71,6 +78,7 @@ def of_database(path: Path, connection: Connection) -> Iterator[Finding]:
     for broken in connection.execute(text("PRAGMA foreign_key_check")):
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
     yield from _lifecycle(connection)
+    yield from _wishes(connection)
     for signature, key in records.undelivered(connection):
         yield Finding("error", signature, f"its result is not in directory {key}")
     yield from _numbers(connection)
@@ -94,6 +102,21 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
     for message, rule in rules:
         for task_id in connection.execute(select(tasks.c.task_id).where(rule)).scalars():
             yield Finding("error", task_id, message)
+
+
+def _wishes(connection: Connection) -> Iterator[Finding]:
+    """Tasks that stand otherwise than those who want them wish, or that nobody wants."""
+    for row_ in connection.execute(wishing.come_to()):
+        if wishing.is_settling(connection):
+            break  # a pause is on its way through the queue
+        wish = f"priority {row_.to_priority}, {row_.to_attempts} attempts, held: {row_.to_held}"
+        message = f"is not what the wishes of its phases come to ({wish})"
+        yield Finding("error", row_.of_signature, message)
+    wanted = select(task_phases.c.signature).where(task_phases.c.withdrawn.is_(False))
+    open_ = tasks.c.state.in_([State.PENDING.value, State.RUNNING.value])
+    query = select(tasks.c.task_id).where(open_, tasks.c.signature.not_in(wanted))
+    for task_id in connection.execute(query).scalars():
+        yield Finding("error", task_id, "is to run, and no phase wants it")
 
 
 def _numbers(connection: Connection) -> Iterator[Finding]:

@@ -71,16 +71,20 @@ experiment_parameters = Table(
     Column("last_default", Text),
 )
 
-# Phases, and the number that the next task id of each will try first.
+# Phases, and the number that the next task id of each will try first.  `asked_priority`: what a
+# person asked of the whole phase, its future cells included; holds over the sweep file.
 phases = Table(
     "phases",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("next_number", Integer, nullable=False, server_default="0"),
+    Column("paused", Boolean, nullable=False, server_default=text("0")),
+    Column("asked_priority", Integer),
 )
 
-# One task per signature.  `phase_id` is where it appeared first.
+# One task per signature.  `phase_id` is where it appeared first.  `held`: whoever wants it is
+# paused, so it is not handed out; kept here, so that a claim looks past none of those.
 tasks = Table(
     "tasks",
     metadata,
@@ -100,26 +104,28 @@ tasks = Table(
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
+    Column("held", Boolean, nullable=False, server_default=text("0")),
     CheckConstraint(_one_of("state", State), name="state"),
 )
-_pending: Final = text("state = 'PENDING'")
+_claimable: Final = text("state = 'PENDING' AND held = 0")
 Index(
     "ix_tasks_claim_largest",
     tasks.c.priority.desc(),
     tasks.c.cost.desc(),
     tasks.c.id,
-    sqlite_where=_pending,
+    sqlite_where=_claimable,
 )
 Index(
     "ix_tasks_claim_smallest",
     tasks.c.priority.desc(),
     tasks.c.cost,
     tasks.c.id,
-    sqlite_where=_pending,
+    sqlite_where=_claimable,
 )
 Index("ix_tasks_state", tasks.c.state)
 
 # Which phases want which task, and with what urgency; the largest of those that stand holds.
+# `asked_priority`: a person's word, which holds over that of the sweep file.
 task_phases = Table(
     "task_phases",
     metadata,
@@ -129,6 +135,7 @@ task_phases = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("timeout_seconds", Float),
     Column("withdrawn", Boolean, nullable=False, server_default=text("0")),
+    Column("asked_priority", Integer),
     Index("ix_task_phases_signature", "signature"),
 )
 
@@ -229,6 +236,18 @@ workers = Table(
     Column("worker_type", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("announced_at", Float, nullable=False),
+)
+
+# Workers that are to start nothing more: those that fit all the words given; "" is any.
+drains = Table(
+    "drains",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    UniqueConstraint("worker", "host", "device"),
 )
 
 # Files of a person's that stood where a CSV of ours belongs, and where they were moved to.

@@ -18,17 +18,12 @@ from sqlalchemy import Connection, func, select
 
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
-from sqlqueue.lifecycle import Outcome, State
-from sqlqueue.plan.headline import headline
-from sqlqueue.protocol import CANNOT_RUN
-from sqlqueue.store import engine, records
+from sqlqueue.lifecycle import State
+from sqlqueue.store import engine, failing, records, steering
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
 
-MOST_NAMED: Final = 5
-LATELY_ATTEMPTS: Final = 1000
-"""So many attempts back it is looked for what could not be run: the table may hold millions."""
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
 
@@ -99,9 +94,11 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "phases": _phases(connection, estimate),
         "directories": _directories(connection),
         "workers": _workers(connection),
-        "failures": _failures(connection),
-        "given_back": _given_back(connection),
+        "failures": failing.failures(connection),
+        "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
+        "paused": steering.is_queue_paused(connection),
+        "drained": [each.shown() for each in steering.all_drains(connection)],
         "eta_seconds": estimate.total_seconds(),
         "done": finished,
     }
@@ -128,10 +125,16 @@ def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for phase_id, state, count in connection.execute(query):
         states[phase_id].append((state, count))
-    names = connection.execute(select(phases.c.id, phases.c.name).order_by(phases.c.id))
+    named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
-        {"phase": name, **counted(states[key]), "eta_seconds": estimate.phase_seconds(key)}
-        for key, name in names
+        {
+            "phase": name,
+            **counted(states[key]),
+            "eta_seconds": estimate.phase_seconds(key),
+            "paused": paused,
+            "asked_priority": asked,
+        }
+        for key, name, paused, asked in connection.execute(named.order_by(phases.c.id))
     ]
 
 
@@ -168,6 +171,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
     )
     found: dict[str, dict[str, Any]] = {}
     now = datetime.now(UTC).timestamp()
+    drains = steering.all_drains(connection)
     for row in connection.execute(query):
         worker = found.setdefault(
             row.worker_id,
@@ -177,6 +181,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
                 "device": row.device,
                 "worker_type": "",
                 "state": "running",
+                "drained": any(each.means(row.worker_id, row.host, row.device) for each in drains),
                 "heard_seconds_ago": None,
                 "tasks": [],
             },
@@ -187,56 +192,6 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
             {"task_id": row.task_id, "attempt": row.number, "seconds": seconds, **progress}
         )
     return list(found.values())
-
-
-def _failures(connection: Connection) -> list[dict[str, Any]]:
-    """Failed tasks by the headline of what their last attempt said, the most frequent first."""
-    last = (
-        select(attempts.c.signature, func.max(attempts.c.number).label("number"))
-        .where(attempts.c.error.is_not(None))
-        .group_by(attempts.c.signature)
-        .subquery()
-    )
-    query = (
-        select(tasks.c.task_id, attempts.c.error)
-        .join(last, last.c.signature == tasks.c.signature)
-        .join(
-            attempts,
-            (attempts.c.signature == last.c.signature) & (attempts.c.number == last.c.number),
-        )
-        .where(tasks.c.state == State.FAILED.value)
-        .order_by(tasks.c.id)
-    )
-    rows = connection.execute(query)
-    return _grouped((task_id, headline(error or "")) for task_id, error in rows)
-
-
-def _given_back(connection: Connection) -> list[dict[str, Any]]:
-    """Waiting tasks that a worker lately could not run where it is, by what it said."""
-    newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
-    query = (
-        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error)
-        .join(tasks, tasks.c.signature == attempts.c.signature)
-        .where(attempts.c.id > newest - LATELY_ATTEMPTS)
-        .where(tasks.c.state == State.PENDING.value)
-        .where(attempts.c.outcome == Outcome.RELEASED.value)
-        .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
-        .order_by(attempts.c.id)
-    )
-    rows = connection.execute(query)
-    return _grouped((task_id, f"{worker} {headline(error)}") for task_id, worker, error in rows)
-
-
-def _grouped(told: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Tasks by what was said of them, the most frequent first."""
-    groups: dict[str, dict[str, None]] = defaultdict(dict)
-    for task_id, said in told:
-        groups[said][task_id] = None
-    ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
-    return [
-        {"error": said, "count": len(ids), "task_ids": list(ids)[:MOST_NAMED]}
-        for said, ids in ordered
-    ]
 
 
 def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:

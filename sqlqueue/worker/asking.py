@@ -67,6 +67,7 @@ class Asker:
         self._reserved: str | None = None
         self._reserved_during: TaskReply | None = None
         self._unanswered: str | None = None
+        self._waits = ""
         self._client = place.client()
         self._lock = threading.Lock()  # held while a task may be on its way to us
 
@@ -110,6 +111,8 @@ class Asker:
                 answer = self._poll(0.0 if unable and not self._wait else POLL_SECONDS)
             if not isinstance(answer, NoTask):
                 return answer
+            if self._is_to_end(answer):
+                return None
             if answer.done and not self._wait:
                 return None
             if unable and not self._wait:
@@ -117,6 +120,15 @@ class Asker:
             if time.monotonic() - begun < PAUSE_SECONDS:
                 self._stop.wait(PAUSE_SECONDS)
         return None
+
+    def _is_to_end(self, answer: NoTask) -> bool:
+        """Tells a person what waits, once, or why this worker ends although there is more."""
+        if answer.waits and answer.waits != self._waits:
+            log.warning("%s: %s", self._name.label, answer.waits)
+        self._waits = answer.waits
+        if answer.end:
+            log.warning("%s: ends: %s", self._name.label, answer.end)
+        return bool(answer.end)
 
     def hand_back(self, report: Report | None, order: Order | None) -> TaskReply | None:
         """Reports, and asks for the next task in the same breath; None when none came at once.
