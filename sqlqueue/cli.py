@@ -3,8 +3,8 @@
 Promises: `--help`, and `status` with a manager that answers, import neither torch nor
 pandas nor sqlalchemy nor rich; `--home` and `--verbose` may stand before or after the
 command; exit statuses are those of `shell.py`.  What is not here: the commands that steer
-a queue (`verbs.py`) or look after it (`upkeep.py`), the options (`options.py`), and what the
-commands do.
+a queue (`verbs.py`), look at a task (`looks.py`) or look after the queue (`upkeep.py`), the
+options (`options.py`), and what the commands do.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any, Final
 
 import typer
 
-from sqlqueue import options, shell, upkeep, verbs
+from sqlqueue import looks, options, shell, upkeep, verbs
 from sqlqueue.command_line import INFO, NOTHING, WARNING, Shared, print_lines, queue_of
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from sqlqueue.frugal import command_of
 from sqlqueue.home import Home
+from sqlqueue.lifecycle import BREAKER_CELLS
 
 HELP_COLUMNS: Final = 100
 
@@ -27,7 +28,6 @@ app = typer.Typer(
     name="sqlqueue",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": HELP_COLUMNS,
@@ -100,6 +100,7 @@ def serve(
     port: options.Port = None,
     until_done: options.UntilDone = False,
     take_over: options.TakeOver = False,
+    breaker: options.Breaker = BREAKER_CELLS,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -108,7 +109,10 @@ def serve(
     queue.queue_id()
     from sqlqueue.manager import server
 
-    return server.serve(queue, host=host, port=port, until_done=until_done, take_over=take_over)
+    return server.serve(
+        queue, host=host, port=port, until_done=until_done, take_over=take_over,
+        breaker_cells=breaker,
+    )  # fmt: skip
 
 
 @app.command(short_help="Run a worker.")
@@ -139,37 +143,42 @@ def run(
     context: typer.Context,
     files: options.Files,
     set_aside: options.SetAside = False,
+    breaker: options.Breaker = BREAKER_CELLS,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Do it all on this machine: init, serve and work, until every task is finished.
 
     Takes all GPUs, else the CPU, and the manager that is there, if one is.  Exits 1 if a
-    task failed.
+    task failed, or if the circuit breaker holds back all that is left.
     """
     queue = queue_of(context, home, verbose, WARNING)
     phases = _add(queue, files, set_aside)
     from sqlqueue.together import together
 
-    return together(queue, phases, verbose)
+    return together(queue, phases, verbose, breaker)
 
 
 @app.command(short_help="Show progress, workers, failures and what is left.")
 def status(
     context: typer.Context,
     as_json: options.AsJson = False,
+    everything: options.WholeStatus = False,
     watch: options.Watch = False,
     interval: options.Interval = 2.0,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Show progress, workers, failures and what is left.  Read-only, always."""
+    """Show progress, workers, failures and what is left.  Read-only, always.
+
+    Of more than fits on a page, what is worth a look first; --all shows everything.
+    """
     queue = queue_of(context, home, verbose, NOTHING)
     from sqlqueue import watching
 
     if watch:
         return watching.watch(queue, interval, as_json)
-    return watching.once(queue, as_json)
+    return watching.once(queue, as_json, everything)
 
 
 @app.command(short_help="Prove that the database and every CSV agree.")
@@ -189,6 +198,7 @@ def verify(
 
 
 app.add_typer(verbs.app)
+app.add_typer(looks.app)
 app.add_typer(upkeep.app)
 
 

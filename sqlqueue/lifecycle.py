@@ -84,6 +84,8 @@ CHARGED: Final = frozenset({Outcome.FAILED, Outcome.OOM, Outcome.TIMEOUT})
 
 MAX_ATTEMPTS: Final = 3
 MAX_LOSSES: Final = 10
+BREAKER_CELLS: Final = 10
+"""So many cells that fail alike, and none completed in between, pause their phase."""
 
 
 def move(state: State, event: Event) -> State:

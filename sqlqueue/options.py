@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from sqlqueue.completing import Complete, held, phases, task_ids, words, workers
 from sqlqueue.home import NAME, VARIABLE
+from sqlqueue.lifecycle import BREAKER_CELLS
 
 MOST_SLOTS: Final = 1000
 LAST_PORT: Final = 65535
@@ -110,21 +112,25 @@ def _urgency(text: Any) -> str:
     return word if word == FROM_FILE else str(whole(-MOST_URGENT, MOST_URGENT)(word))
 
 
-def _words(help_text: str) -> Any:
-    return typer.Argument(metavar="[SELECTOR]...", help=help_text, show_default=False, parser=str)
+def _words(help_text: str, complete: Complete) -> Any:
+    return typer.Argument(
+        metavar="[SELECTOR]...", help=help_text, show_default=False, parser=str,
+        autocompletion=complete,
+    )  # fmt: skip
 
 
 Words = Annotated[
     list[str] | None,
     _words(
         "Task ids, phase=, state=, worker=, host=, device=, error=, and conditions on parameters "
-        "(width_factor=64 'lr<=0.1' model!=cnn); all must hold."
+        "(width_factor=64 'lr<=0.1' model!=cnn); all must hold.",
+        words,
     ),
 ]
-PhaseWords = Annotated[list[str] | None, _words("phase=NAME; commas and * as in a shell.")]
-WorkerWords = Annotated[list[str] | None, _words("worker=NAME, host=NAME, device=NAME.")]
+PhaseWords = Annotated[list[str] | None, _words("phase=NAME; commas and * as in a shell.", phases)]
+WorkerWords = Annotated[list[str] | None, _words("worker=NAME, host=NAME, device=NAME.", workers)]
 HeldWords = Annotated[
-    list[str] | None, _words("phase=NAME, or worker=, host=, device= as they were drained.")
+    list[str] | None, _words("phase=NAME, or worker=, host=, device= as they were drained.", held)
 ]
 Urgency = Annotated[
     str,
@@ -151,6 +157,17 @@ Port = Annotated[
         f"Listen on TCP too, with TLS, at this port, 0 to {LAST_PORT}; 0 takes a free one.",
         "no TCP",
         whole(0, LAST_PORT),
+    ),
+]
+MOST_BREAKER_CELLS: Final = 1_000_000
+Breaker = Annotated[
+    int,
+    _value(
+        "--breaker",
+        "CELLS",
+        "Pause a phase when so many of its cells fail alike and none completes; 0: never.",
+        str(BREAKER_CELLS),
+        whole(0, MOST_BREAKER_CELLS),
     ),
 ]
 UntilDone = Annotated[bool, _flag("--until-done", "Exit 0 when every task is finished.")]
@@ -188,8 +205,28 @@ Manager = Annotated[
     ),
 ]
 
+TaskId = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK_ID", help="The task, as `status` and `failures` name it.",
+        show_default=False, parser=str, autocompletion=task_ids,
+    ),
+]  # fmt: skip
+MOST_LINES: Final = 2**31
+AttemptNumber = Annotated[
+    int | None,
+    _value("--attempt", "N", "This attempt of the task.", "the last", whole(1, MOST_LINES)),
+]
+Follow = Annotated[
+    bool, _flag("--follow", "Go on while it grows, with the next attempts too.", "-f")
+]
+Tail = Annotated[
+    int | None, _value("--tail", "N", "Only the last N lines.", "all", whole(0, MOST_LINES))
+]
+
 AsJson = Annotated[bool, _flag("--json", "As JSON, as docs/STATUS.md describes.")]
 DoctorJson = Annotated[bool, _flag("--json", "As JSON, as docs/DOCTOR.md describes.")]
+WholeStatus = Annotated[bool, _flag("--all", "Every phase, directory, worker and kind.")]
 Watch = Annotated[bool, _flag("--watch", "Again and again, until Ctrl-C.", "-w")]
 Interval = Annotated[
     float,

@@ -19,6 +19,7 @@ Group = Mapping[str, Any]
 LINES: Final = 12
 """Of a traceback: its end tells most, `logs` have all."""
 INDENT: Final = "    "
+LIMIT: Final = "a larger `timeout` in the sweep file and `sqlqueue init` again allow them more time"
 
 
 def failure_lines(found: Sequence[Group], page: Page) -> list[str]:
@@ -41,6 +42,8 @@ def _group(group: Group, page: Page) -> Iterator[str]:
         text = f"{INDENT}all of them and nothing else: {printable(' '.join(pairs))}"
         yield page.paint(cut_end(text, page.columns), "bold")
     yield f"{INDENT}{_what_now(group)}; phases: {by_phase(group['phases'])}; error={group['kind']}"
+    if group["outcome"] == "TIMEOUT":
+        yield f"{INDENT}{LIMIT}"
     yield from _example(group["example"], page)
 
 

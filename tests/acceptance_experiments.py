@@ -55,6 +55,30 @@ def fail(seed: int) -> dict[str, Any]:
     raise ValueError(f"nothing can be learnt from {seed}")
 
 
+def fail_unless_fixed(seed: int) -> dict[str, Any]:
+    """All fail alike, until somebody has mended it."""
+    _ran(seed)
+    print(f"cell {seed}")
+    if not Path("fixed").exists():
+        raise KeyError("poison")
+    return {"value": seed}
+
+
+def speak_once(seed: int, run: Run) -> dict[str, Any]:
+    """The first attempt speaks, waits for the file `go` and fails; the second one speaks too."""
+    first = not (run.directory / "tried").exists()
+    (run.directory / "tried").touch()
+    print("the first attempt" if first else "the second attempt")
+    Path(f"started-{seed}").write_text(str(os.getpid()))
+    pause = threading.Event()
+    while first and not Path("go").exists():
+        pause.wait(0.02)
+    if first:
+        print("its last words")
+        raise RuntimeError("the first time fails")
+    return {"value": seed}
+
+
 def fail_once(seed: int, run: Run) -> dict[str, Any]:
     _ran(seed)
     mark = run.directory / "tried"

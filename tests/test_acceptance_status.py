@@ -18,7 +18,7 @@ COUNTS = dict.fromkeys(("total", "pending", "running", "completed", "failed", "c
 TASK = {"task_id": str, "attempt": int, "seconds": NUMBER, "step": (*NUMBER, NOTHING),
         "total": (*NUMBER, NOTHING), "metrics": dict}  # fmt: skip
 WORKER = {"worker_id": str, "host": str, "device": str, "worker_type": str, "state": str,
-          "heard_seconds_ago": (*NUMBER, NOTHING), "tasks": [TASK]}  # fmt: skip
+          "drained": bool, "heard_seconds_ago": (*NUMBER, NOTHING), "tasks": [TASK]}  # fmt: skip
 SHAPE = {
     "queue": str,
     "home": str,
@@ -27,13 +27,17 @@ SHAPE = {
     "manager": {"running": bool, "pid": (int, NOTHING), "host": (str, NOTHING),
                 "started_at": (str, NOTHING), "answers": bool},
     "totals": COUNTS,
-    "phases": [{"phase": str, **COUNTS, "eta_seconds": (*NUMBER, NOTHING)}],
+    "phases": [{"phase": str, **COUNTS, "eta_seconds": (*NUMBER, NOTHING), "paused": bool,
+                "breaker": NOTHING, "asked_priority": (int, NOTHING)}],
     "directories": [{"output_dir": str, **COUNTS, "rows": int, "trouble": (str, NOTHING),
                      "unsubmitted": int}],
     "workers": [WORKER],
-    "failures": [{"error": str, "count": int, "task_ids": [str]}],
+    "failures": [{"error": str, "outcome": str, "kind": str, "count": int, "task_ids": [str]}],
     "given_back": [{"error": str, "count": int, "task_ids": [str]}],
     "private_copy": bool,
+    "paused": bool,
+    "held": int,
+    "drained": [dict],
     "unsubmitted": int,
     "set_aside": [str],
     "eta_seconds": (*NUMBER, NOTHING),

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sqlqueue.home import NAME, Home
-from sqlqueue.store import engine, reading, steering, wishing
+from sqlqueue.store import engine, reading, steering, summary, wishing
 from sqlqueue.store.schema import tasks
 
 
@@ -57,6 +57,7 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
+    "how many may be handed out": (summary.free, "ix_tasks_state"),
     "what runs": (reading.running, "ix_attempts_running_worker"),
 }
 

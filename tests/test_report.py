@@ -112,7 +112,8 @@ def test_everything_that_matters_is_said() -> None:
         "trouble in results_exp2_cifar10: suspended: no space left on device",
         "set aside: results_exp2_cifar10/final_results.csv.2026-03-02",
         "2 results saved locally, not in the database yet",
-        ".sqlqueue/logs/exp1_vary_width_3_42/",
+        "output: `sqlqueue logs exp1_vary_width_3_42`",
+        "why: `sqlqueue failures`",
     ):
         assert said in text
 

@@ -37,11 +37,12 @@ from sqlqueue.errors import (
 )
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.lifecycle import State
 from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, proving, queue, records, summary, wishing
+from sqlqueue.store import copies, proving, queue, reading, records, summary, wishing
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -82,6 +83,7 @@ class Committer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         lock: HomeLock | None = None,
+        breaker_cells: int = 0,
     ) -> None:
         self.home = home
         self._lock = lock or HomeLock(home)
@@ -92,7 +94,7 @@ class Committer:
         self._session = Session(home, self._lock, self._disk, self._take_up)
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
-        self.book = Notebook(self.outputs, self.claims)
+        self.book = Notebook(self.outputs, self.claims, breaker_cells)
         self.stopping: Callable[[], bool] = lambda: False
         """Whether what looks at every directory is to be left half done."""
 
@@ -223,6 +225,11 @@ class Committer:
         """Whether every task is finished, and there is one."""
         with self._session.begun() as connection:
             return handing_out.done(connection)
+
+    def counts(self) -> dict[State, int]:
+        """How many tasks stand in each state."""
+        with self._session.begun() as connection:
+            return reading.states(connection)
 
     def _whole(self, job: Job) -> Reply:
         """What looks at every CSV: has a place of its own between two transactions."""

@@ -50,12 +50,14 @@ class WorkerSeen:
 class Notebook:
     """Every running attempt, every reservation, every worker; the CSVs and their directories."""
 
-    def __init__(self, outputs: Outputs, claims: Claims) -> None:
+    def __init__(self, outputs: Outputs, claims: Claims, breaker_cells: int = 0) -> None:
         self.outputs = outputs
         self.claims = claims
         self.leases = Leases()
         self.reservations = Reservations()
         self.workers: dict[str, WorkerSeen] = {}
+        self.breaker_cells = breaker_cells
+        """So many cells that fail alike pause their phase; 0: none do."""
 
     def grant_after(self, attempt: Attempt, context: Context) -> None:
         """After the commit, the attempt has a lease."""

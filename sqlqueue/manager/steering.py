@@ -16,6 +16,7 @@ from typing import Final
 from sqlqueue import protocol
 from sqlqueue.errors import UsageError
 from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.manager import breaking
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan import selector
 from sqlqueue.plan.problems import did_you_mean
@@ -71,7 +72,9 @@ def retry(request: protocol.Retry, context: Context) -> SteeredReply:
         steering.want_again(context.connection, found.tasks if named else chosen, found.scope)
         steering.retry(context.connection, chosen)
         _told(context, "Pending again", len(chosen))
-    return _reply(found, chosen, left)
+    waiting = (State.PENDING, State.FAILED, State.CANCELLED)
+    again = [each.signature for each in found.tasks if each.state in waiting]
+    return _reply(found, chosen, left, breaking.tried_again(again, context, request.dry_run))
 
 
 def cancel(book: Notebook, request: protocol.Cancel, context: Context) -> SteeredReply:
@@ -174,11 +177,11 @@ def _pause(meant: selector.Selector, request: protocol.Pause, context: Context) 
             steering.pause_queue(connection, True)
         return ["the queue is paused: nothing is handed out, what runs goes on"]
     phases = _named(meant.phases, context)
-    before = set(steering.paused_phases(connection))
+    before, broken = set(steering.paused_phases(connection)), steering.broken_phases(connection)
     if not request.dry_run:
         steering.pause_phases(connection, phases.values(), True)
     return [
-        f"phase {name} was paused already"
+        f"phase {name} was paused already{' by the breaker' if name in broken else ''}"
         if name in before
         else f"phase {name} is paused: nothing new of it is handed out, what runs goes on"
         for name in phases

@@ -16,6 +16,7 @@ from typing import Any
 from sqlqueue import protocol
 from sqlqueue.errors import IllegalMove, UnknownTask
 from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.manager import breaking
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.headline import headline
 from sqlqueue.plan.rows import apart_from, flatten
@@ -77,6 +78,7 @@ def _complete(
                 context,
             )
     queue.complete(context.connection, task, attempt, text)
+    breaking.completed(task.signature, context)
     values = task.fixed | metrics
     for key, _ in directories:
         context.rows.setdefault(key, []).append(values)
@@ -109,6 +111,7 @@ def fail(book: Notebook, request: protocol.TaskFailed, context: Context) -> Repl
         state = queue.fail(context.connection, task, attempt, outcome, report)
         book.drop_after(attempt, context)
         context.after.append(lambda: log_failed(task, attempt, outcome, state, request.error))
+        breaking.failed(book, task.signature, outcome, request.error, context)
     return Ack()
 
 

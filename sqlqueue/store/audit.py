@@ -25,7 +25,9 @@ from sqlqueue.store.csv_file import Record
 from sqlqueue.store.directories import marker_of
 from sqlqueue.store.schema import (
     attempts,
+    breakers,
     output_directories,
+    phases,
     results,
     task_output_dirs,
     task_phases,
@@ -117,6 +119,9 @@ def _wishes(connection: Connection) -> Iterator[Finding]:
     query = select(tasks.c.task_id).where(open_, tasks.c.signature.not_in(wanted))
     for task_id in connection.execute(query).scalars():
         yield Finding("error", task_id, "is to run, and no phase wants it")
+    broken = select(phases.c.name).join(breakers, breakers.c.phase_id == phases.c.id)
+    for name in connection.execute(broken.where(phases.c.paused.is_(False))).scalars():
+        yield Finding("error", name, "the breaker has paused the phase, and it is not paused")
 
 
 def _numbers(connection: Connection) -> Iterator[Finding]:

@@ -250,6 +250,27 @@ drains = Table(
     UniqueConstraint("worker", "host", "device"),
 )
 
+# Cells that failed in one way (`kind`) since a cell of the phase was completed.
+streaks = Table(
+    "streaks",
+    metadata,
+    Column("phase_id", Integer, ForeignKey("phases.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), primary_key=True),
+)
+
+# Phases that the circuit breaker has paused, and why.
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("phase_id", Integer, ForeignKey("phases.id"), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("cells", Integer, nullable=False),
+    Column("since", Float, nullable=False),
+)
+
 # Files of a person's that stood where a CSV of ours belongs, and where they were moved to.
 set_aside = Table(
     "set_aside",

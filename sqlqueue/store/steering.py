@@ -21,7 +21,16 @@ from sqlqueue.lifecycle import Event, State, move
 from sqlqueue.plan.selector import is_worker
 from sqlqueue.store import wishing
 from sqlqueue.store.reading import Attempt, running_of_tasks
-from sqlqueue.store.schema import drains, meta, phases, task_phases, tasks, workers
+from sqlqueue.store.schema import (
+    breakers,
+    drains,
+    meta,
+    phases,
+    streaks,
+    task_phases,
+    tasks,
+    workers,
+)
 from sqlqueue.store.selecting import Chosen
 
 _WISH: Final = task_phases.c
@@ -29,6 +38,7 @@ _PAUSED: Final = "paused"
 _QUEUE_PAUSED: Final = select(meta.c.value).where(meta.c.key == _PAUSED)
 _DRAINS: Final = select(drains).order_by(drains.c.id)
 _PAUSED_PHASES: Final = select(phases.c.name).where(phases.c.paused).order_by(phases.c.id)
+_BROKEN_PHASES: Final = _PAUSED_PHASES.join(breakers, breakers.c.phase_id == phases.c.id)
 _ANY_PENDING: Final = select(tasks.c.id).where(tasks.c.state == State.PENDING.value).limit(1)
 _MOVE: Final = tasks.update().where(tasks.c.signature == bindparam("of_signature"))
 
@@ -139,10 +149,22 @@ def paused_phases(connection: Connection) -> list[str]:
     return list(connection.execute(_PAUSED_PHASES).scalars())
 
 
+def broken_phases(connection: Connection) -> list[str]:
+    """The names of those that the breaker has paused."""
+    return list(connection.execute(_BROKEN_PHASES).scalars())
+
+
 def pause_phases(connection: Connection, keys: Iterable[int], paused: bool) -> None:
-    """Pauses phases, or ends that; which tasks are held is then to be settled, bite by bite."""
-    statement = update(phases).where(phases.c.id.in_(list(keys)))
+    """Pauses phases, or ends that, the breaker's pauses too, which then counts anew.
+
+    Which tasks are held is then to be settled, bite by bite.
+    """
+    these = list(keys)
+    statement = update(phases).where(phases.c.id.in_(these))
     connection.execute(statement.values(paused=paused))
+    if not paused:
+        for each in (breakers, streaks):
+            connection.execute(delete(each).where(each.c.phase_id.in_(these)))
     wishing.begin_settling(connection)
 
 
@@ -155,10 +177,12 @@ def why_waiting(connection: Connection) -> str:
     names = paused_phases(connection)
     if not names:
         return ""
+    broken = set(broken_phases(connection))
     noun = "phase is" if len(names) == 1 else "phases are"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    shown = ", ".join(names[:5]) + more
-    return f"what is left waits: the {noun} paused ({shown}); `sqlqueue resume` goes on"
+    shown = ", ".join(f"{each}, by the breaker" if each in broken else each for each in names[:5])
+    why = "`sqlqueue failures` tells why, " if broken else ""
+    return f"what is left waits: the {noun} paused ({shown}{more}); {why}`sqlqueue resume` goes on"
 
 
 # --- drains -------------------------------------------------------------------------------

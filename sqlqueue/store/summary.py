@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
-from sqlqueue.store import engine, failing, records, steering
+from sqlqueue.store import breaker, engine, failing, records, steering
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
@@ -28,6 +28,10 @@ FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
 
 T = TypeVar("T")
+
+_FREE: Final = select(func.count(tasks.c.id)).where(
+    tasks.c.state == State.PENDING.value, tasks.c.held.is_(False)
+)
 
 _lanes: Final = Lanes(LOOK_SECONDS)
 _looking: Final = threading.Lock()
@@ -98,10 +102,23 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
         "paused": steering.is_queue_paused(connection),
+        "held": _held(connection, totals["pending"]),
         "drained": [each.shown() for each in steering.all_drains(connection)],
         "eta_seconds": estimate.total_seconds(),
         "done": finished,
     }
+
+
+def _held(connection: Connection, pending: int) -> int:
+    """Of the pending tasks, those that a pause holds back; counted only where there is one."""
+    if not steering.paused_phases(connection):
+        return 0
+    return pending - free(connection)
+
+
+def free(connection: Connection) -> int:
+    """How many tasks may be handed out."""
+    return int(connection.execute(_FREE).scalar_one())
 
 
 def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -125,6 +142,7 @@ def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for phase_id, state, count in connection.execute(query):
         states[phase_id].append((state, count))
+    broken = breaker.paused(connection)
     named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
         {
@@ -132,6 +150,7 @@ def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
             **counted(states[key]),
             "eta_seconds": estimate.phase_seconds(key),
             "paused": paused,
+            "breaker": broken[key].shown() if key in broken else None,
             "asked_priority": asked,
         }
         for key, name, paused, asked in connection.execute(named.order_by(phases.c.id))

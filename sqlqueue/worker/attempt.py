@@ -149,16 +149,16 @@ class Attempt:
         return f"{said}\nthe child got a SIGTERM that this worker did not send"
 
     def _timeout_text(self) -> str:
-        return "\n".join(
-            filter(
-                None,
-                (
-                    f"ran longer than its time limit of {self._timeout_seconds:g} s "
-                    "(`timeout` in the sweep file)",
-                    deaths.tail(Path(self.order.log)),
-                ),
-            )
+        """The limit in the first line, which kinds are told by; then where it was set."""
+        said = (
+            f"ran longer than its time limit of {self._timeout_seconds:g} s "
+            "(`timeout` in the sweep file)",
+            f"set by `timeout` of phase {self.order.phase}, or of another phase that wants this "
+            "cell (the largest holds); raise it there, or remove it, run `sqlqueue init` again, "
+            f"then `sqlqueue retry {self.order.task_id}`",
+            deaths.tail(Path(self.order.log)),
         )
+        return "\n".join(filter(None, said))
 
 
 def _now() -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -44,6 +45,8 @@ class Runner:
         self.asker = asker
         self.attempt: Attempt | None = None
         self.exit_status = EXIT_DONE
+        self.endings: Counter[str] = Counter()
+        """How often attempts ended in which way."""
         self._device = device
         self._place = place
         self._environment = environment
@@ -119,6 +122,7 @@ class Runner:
 
     def _report(self, attempt: Attempt, ending: Ending) -> Report | None:
         """What to tell the manager of it; nothing when it was the manager that ended it."""
+        self.endings[ending.outcome] += 1
         self._log_ending(attempt.order, ending)
         if attempt.why == "cancel" and ending.outcome != COMPLETED:
             return None

@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -30,6 +31,7 @@ from sqlqueue.worker.delivery import Delivery
 from sqlqueue.worker.devices import Device
 from sqlqueue.worker.heartbeat import Beater, Courier
 from sqlqueue.worker.names import Name
+from sqlqueue.worker.outcome import COMPLETED, STOPPED, UNAVAILABLE
 from sqlqueue.worker.place import Place
 from sqlqueue.worker.runner import Runner
 
@@ -41,6 +43,7 @@ LOOK_SECONDS: Final = 0.5
 """The system may hand a signal to any thread, and only the main one runs what it is for: it must
 not sleep for ever."""
 
+WORDS: Final = {COMPLETED: "completed", STOPPED: "given back", UNAVAILABLE: "could not run here"}
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 log = logging.getLogger("sqlqueue.worker")
@@ -109,6 +112,7 @@ class Supervisor:
                 threading.Thread(target=serve, args=(self._over,), daemon=True).start()
             stopped_by = self._wait(len(threads))
         self._finish()
+        self._tell()
         return self._status() if stopped_by is None else 128 + stopped_by
 
     def _runner(self, name: Name, device: Device, runners: int) -> Runner:
@@ -172,6 +176,16 @@ class Supervisor:
                     client.announce(each.asker.announcement())
         for each in self._runners:
             each.name.release()
+
+    def _tell(self) -> None:
+        """What became of the attempts of this worker."""
+        endings: Counter[str] = Counter()
+        for each in self._runners:
+            endings.update(each.endings)
+        told = ", ".join(f"{count} {WORDS.get(how, how)}" for how, count in endings.items())
+        failed = not endings.keys() <= {COMPLETED, STOPPED}
+        why = "; `sqlqueue failures` tells why" if failed else ""
+        log.info("Ended: %s", f"{told}{why}" if told else "nothing was run")
 
     def _status(self) -> int:
         left = self._delivery.count()
