@@ -145,6 +145,54 @@ Yes = Annotated[bool, _flag("--yes", "Do it without asking, as scripts must.", "
 FailuresJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 SteeredJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 
+
+def _renaming(text: Any) -> tuple[str, str]:
+    """Two names of a column, with an equals sign between."""
+    old, equals, new = str(text).partition("=")
+    if not (old.strip() and equals and new.strip()):
+        raise typer.BadParameter(f"found {text!r}, expected OLD=NEW")
+    return old.strip(), new.strip()
+
+
+OldFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILES...", help="CSVs that other programs, or an older queue, wrote.",
+        show_default=False, parser=Path,
+    ),
+]  # fmt: skip
+Renames = Annotated[
+    list[Any] | None,
+    _value(
+        "--rename", "OLD=NEW", "A column by another name, a parameter's for example; repeatable.",
+        "as the file says", _renaming,
+    ),
+]  # fmt: skip
+Ignored = Annotated[
+    list[str] | None,
+    _value("--ignore", "COLUMN", "A column that is of no concern; repeatable.", "none"),
+]
+Among = Annotated[
+    list[str] | None,
+    _value(
+        "--among", "SELECTOR", "Only these tasks may be meant (phase=exp1, lr=0.1); repeatable.",
+        "all tasks",
+    ),
+]  # fmt: skip
+Tolerance = Annotated[
+    float | None,
+    _value(
+        "--tolerance", "RELATIVE", "Numbers that differ by so little are one (1e-6).",
+        "they are equal as floats", positive(1),
+    ),
+]  # fmt: skip
+ReportFile = Annotated[
+    Path | None,
+    _value("--report", "FILE", "Every row and what became of it, as CSV.", "none", Path),
+]
+DryImport = Annotated[bool, _flag("--dry-run", "Show what would be adopted; change nothing.")]
+ImportJson = Annotated[bool, _flag("--json", "As JSON, as docs/IMPORT.md describes.")]
+
 Host = Annotated[
     str | None,
     _value("--host", "ADDRESS", "Listen on TCP too, with TLS, at this address.", "no TCP"),

@@ -246,6 +246,29 @@ class Drain(Steer, frozen=True, tag="drain"):
     """These workers start nothing more: each ends when it has finished what it runs (owner)."""
 
 
+class DescribeTasks(Steer, frozen=True, tag="describe_tasks"):
+    """Asks for tasks with their parameters, some at a time (owner).  Changes nothing."""
+
+
+class ImportedRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A result that was computed by other means; `source`: the file and line it stands in."""
+
+    signature: Digest
+    result_data: dict[str, Any]
+    source: Annotated[str, Meta(max_length=10_000)] = ""
+
+
+class ImportRows(Message, frozen=True, tag="import_rows"):
+    """Completes tasks by results that were computed by other means (owner).
+
+    A task that has a result keeps it.  `dry_run`: say what would become of each row.
+    """
+
+    rows: Annotated[list[ImportedRow], Meta(max_length=MAX_COUNT)]
+    host: Annotated[str, Meta(max_length=300)] = ""
+    dry_run: bool = False
+
+
 class Audit(Message, frozen=True, tag="audit"):
     """Proves that database and CSVs agree, where only the manager can read both (owner)."""
 
@@ -349,6 +372,45 @@ class SteeredReply(Message, frozen=True, tag="steered", omit_defaults=False):
     next: int | None = None
 
 
+class DescribedTask(Struct, frozen=True, kw_only=True):
+    """A task as `describe_tasks` tells it; `completed`: whether it has a result."""
+
+    signature: str
+    task_id: str
+    phase: str
+    experiment: str
+    parameters: dict[str, Any]
+    runtime_only: list[str]
+    completed: bool
+
+
+class DescribedReply(Message, frozen=True, tag="described", omit_defaults=False):
+    """Some tasks.  `next`: what `after` is to be for the rest, null at the end."""
+
+    tasks: list[DescribedTask]
+    next: int | None = None
+
+
+class RefusedRow(Struct, frozen=True, kw_only=True):
+    """Why the row of that index was not taken; only `directory_unavailable` may pass."""
+
+    row: int
+    reason: Literal["other_result", "directory_unavailable"]
+    message: str
+
+
+class ImportedReply(Message, frozen=True, tag="imported", omit_defaults=False):
+    """What became of the rows, by index: `adopted`, or `known` already, or refused.
+
+    `delivered`: rows that were written to CSVs.
+    """
+
+    adopted: list[int] = []
+    known: list[int] = []
+    refused: list[RefusedRow] = []
+    delivered: int = 0
+
+
 class RepairedReply(Message, frozen=True, tag="repaired", omit_defaults=False):
     """What was done, one line each."""
 
@@ -394,6 +456,8 @@ Request = (
     | Pause
     | Resume
     | Drain
+    | DescribeTasks
+    | ImportRows
     | Repair
     | Audit
 )
@@ -408,6 +472,8 @@ Reply = (
     | PreparedReply
     | AddedReply
     | SteeredReply
+    | DescribedReply
+    | ImportedReply
     | RepairedReply
     | AuditedReply
     | Error
@@ -415,13 +481,14 @@ Reply = (
 OWNER_ONLY: Final = (
     *(DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit),
     *(Retry, Cancel, SetPriority, Pause, Resume, Drain),
+    *(DescribeTasks, ImportRows),
 )
 
 _request_decoder = msgspec.json.Decoder(Request)
 _reply_decoder = msgspec.json.Decoder(Reply)
 _FREE_FORM = (
-    *(SubmitResult, TaskFailed, Announce, Heartbeat, AddTasks),
-    *(TaskReply, TasksReply, StatusReply),
+    *(SubmitResult, TaskFailed, Announce, Heartbeat, AddTasks, ImportRows),
+    *(TaskReply, TasksReply, StatusReply, DescribedReply),
 )
 """Messages with values of the user's in them, which may be NaN or infinite."""
 

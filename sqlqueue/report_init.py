@@ -5,6 +5,7 @@ Pure: what was added goes in, lines come out.  What is not here: adding.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,11 @@ def _result(added: Added) -> list[str]:
 def remarks(added: Added) -> list[str]:
     """Changed experiments, phases without cells, and files that were moved."""
     lines = [f"note: {printable(note)}" for note in added.notes]
-    return lines + [f"set aside: {printable(each)}" for each in added.set_aside]
+    lines += [f"set aside: {printable(each)}" for each in added.set_aside]
+    if added.set_aside:
+        names = " ".join(shlex.quote(printable(each)) for each in added.set_aside)
+        lines.append(f"to take their rows in: sqlqueue import {names}")
+    return lines
 
 
 def _painted(lines: Sequence[str], page: Page) -> list[str]:

@@ -67,16 +67,15 @@ def steer(home: Home, message: Verb, *, yes: bool) -> Steered | None:
     with owner(home, notice) as ask:
         if isinstance(message, Cancel) and not message.dry_run and not yes:
             planned = _all(ask, msgspec.structs.replace(message, dry_run=True))
-            if planned.done and not _agreed(planned):
+            if planned.done and not agreed(cancelling(planned.done, planned.phases)):
                 return None
         found = _all(ask, message)
     conditions = [each.word for each in meant.parameters]
     return replace(found, never=[each for each in conditions if each in found.never])
 
 
-def _agreed(planned: Steered) -> bool:
-    """Whether a person wants it, having read what it is."""
-    question = cancelling(planned.done, planned.phases)
+def agreed(question: str) -> bool:
+    """Whether a person wants it; raises `UsageError` where there is nobody to ask."""
     if not sys.stdin.isatty():
         raise UsageError(
             f"{question}: say --yes, since nobody can be asked here (--dry-run shows what it is)"

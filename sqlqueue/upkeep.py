@@ -1,4 +1,4 @@
-"""The commands that look after a queue: `doctor`, `backup`, `recover`, `token`.
+"""The commands that look after a queue: `doctor`, `backup`, `recover`, `import`, `token`.
 
 Promises: as those of `cli.py`, which shows them after its own.  What is not here: what they do.
 """
@@ -75,6 +75,48 @@ def recover(
     found = recovered(queue, Wish(files or [], backup, dry_run), shown)
     print_lines(recovered_lines(found, dry_run, page_of(sys.stdout)))
     return EXIT_FAILED if found.troubles else EXIT_DONE
+
+
+@app.command("import", short_help="Adopt rows that were computed before.")
+def import_(
+    context: typer.Context,
+    files: options.OldFiles,
+    rename: options.Renames = None,
+    ignore: options.Ignored = None,
+    among: options.Among = None,
+    tolerance: options.Tolerance = None,
+    dry_run: options.DryImport = False,
+    yes: options.Yes = False,
+    report: options.ReportFile = None,
+    as_json: options.ImportJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Adopt rows that were computed by other means: each completes the task that it is of.
+
+    Columns that bear the name of a parameter say which; the others are results.  Shows first what
+    it would do, and asks.  A result that is there stays.  Exits 1 if a row was not taken.
+
+    Example: sqlqueue import old/final_results.csv --rename width=width_factor --dry-run
+    """
+    queue = queue_of(context, home, verbose, WARNING)
+    from sqlqueue.importing import Wish, import_rows
+    from sqlqueue.plan.layout import Wish as Columns
+    from sqlqueue.progress import shown
+    from sqlqueue.report_import import import_json, import_lines
+    from sqlqueue.tables import page_of
+
+    wish = Wish(
+        files, Columns(dict(rename or []), ignore or []), among or [], tolerance or 0.0,
+        dry_run, yes, report, as_json,
+    )  # fmt: skip
+    page = page_of(sys.stdout)
+    found = import_rows(queue, wish, shown, lambda plan: print_lines(import_lines(plan, page)))
+    if found is None:
+        print_lines(["Nothing was changed"])
+        return EXIT_FAILED
+    print_lines([import_json(found)] if as_json else import_lines(found, page))
+    return EXIT_DONE if found.is_fine else EXIT_FAILED
 
 
 @app.command(short_help="Print the token for workers elsewhere.")

@@ -123,6 +123,8 @@ VALUES: dict[str, list[tuple[str, str]]] = {
     "--gpu": [("x", "`all`"), ("-1", "`all`"), ("", "`all`")],
     "--slots": [("0", "from 1 to 1000"), ("1001", "from 1 to 1000"), ("two", "from 1 to 1000")],
     "--manager": [("node7", "HOST:PORT"), ("node7:x", "HOST:PORT"), ("", "HOST:PORT")],
+    "--rename": [("lr", "OLD=NEW"), ("=lr", "OLD=NEW"), ("lr=", "OLD=NEW")],
+    "--tolerance": [("0", "above 0"), ("2", "at most 1"), ("nan", "above 0"), ("x", "above 0")],
     "--interval": [("0", "above 0"), ("-2", "above 0"), ("nan", "above 0"), ("x", "above 0")],
 }
 """Values that no command takes for the option, and the cure; every option with a value has some."""
@@ -131,7 +133,8 @@ IDLE = "idle/.sqlqueue"
 """A queue without a manager."""
 
 NEEDS = {"init": ["good.yaml"], "run": ["good.yaml"], "serve": ["--home", IDLE],
-         "backup": ["copy.db"], "recover": ["idle/none.yaml", "--home", IDLE]}  # fmt: skip
+         "backup": ["copy.db"], "import": ["good.yaml", "--home", IDLE],
+         "recover": ["idle/none.yaml", "--home", IDLE]}  # fmt: skip
 """What a command must have besides what is wrong."""
 
 LINES = [
@@ -203,6 +206,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "prepare_directories": {"output_dirs": ["results"]},
     "add_tasks": {"tasks": [CELL],
                   "experiments": [{"name": "trial:measure", "parameters": [PARAMETER]}]},
+    "describe_tasks": {"all": True},
+    "import_rows": {"rows": [{"signature": SIGNATURE, "result_data": {"a": 1}}]},
     "repair": {},
     "audit": {},
 }  # fmt: skip
@@ -264,6 +269,12 @@ FIELDS: dict[str, list[Any]] = {
     "original": SWITCH,
     "first_default": [17, True, []],
     "last_default": [17, True, []],
+    "select": ["a", None, [1], ["x" * 10_001], ["a"] * 1001],
+    "all": SWITCH,
+    "after": [*NUMBER, None],
+    "dry_run": SWITCH,
+    "rows": ["a", None, {}, [1], [{}]],
+    "source": [*TEXT, "x" * 10_001],
 }
 """By field, or by struct and field where one name means several things: what is refused."""
 

@@ -28,6 +28,25 @@ REPLIES = [
     protocol.StatusReply(status={"x": math.inf}),
     protocol.PreparedReply(set_aside=[]),
     protocol.AddedReply(phases={"p": protocol.PhaseCounts(cells=2)}, delivered=1),
+    protocol.DescribedReply(
+        tasks=[
+            protocol.DescribedTask(
+                signature="0" * 32,
+                task_id="t",
+                phase="p",
+                experiment="e",
+                parameters={"x": math.nan},
+                runtime_only=[],
+                completed=False,
+            )
+        ],
+        next=2,
+    ),
+    protocol.ImportedReply(
+        adopted=[0],
+        refused=[protocol.RefusedRow(row=1, reason="other_result", message="m")],
+        delivered=2,
+    ),
     protocol.RepairedReply(actions=["none"]),
     protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),

@@ -27,6 +27,9 @@ NESTED = (
     protocol.ExperimentMemory,
     protocol.ParameterMemory,
     protocol.PhaseCounts,
+    protocol.DescribedTask,
+    protocol.ImportedRow,
+    protocol.RefusedRow,
 )
 LIMITS = [name for name, value in vars(protocol).items() if type(value) in (int, float)]
 MESSAGES = [(kind, SAID) for kind in REQUESTS] + [(kind, ANSWERED) for kind in REPLIES]

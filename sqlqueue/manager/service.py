@@ -13,7 +13,14 @@ from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.errors import NotAuthorised, ProtocolError
-from sqlqueue.manager import adding_to, handing_out, keeping_touch, steering, taking_in
+from sqlqueue.manager import (
+    adding_to,
+    handing_out,
+    importing,
+    keeping_touch,
+    steering,
+    taking_in,
+)
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import memory, reading
@@ -57,6 +64,10 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
             return steering.set_priority(request, context)
         case protocol.Pause() | protocol.Resume() | protocol.Drain():
             return steering.hold(book, request, context)
+        case protocol.DescribeTasks():
+            return importing.describe_tasks(request, context)
+        case protocol.ImportRows():
+            return importing.import_rows(book, request, context)
         case protocol.Hello() | protocol.StatusRequest() | protocol.Repair() | protocol.Audit():
             raise ProtocolError(f"{type(request).__name__} is not for the writer")
         case _:

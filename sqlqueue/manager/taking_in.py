@@ -48,12 +48,12 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
         queue.keep_result(connection, task, attempt, text)
         context.after.append(lambda: _log_further(task, request.worker_id))
         return Ack()
-    _complete(book, task, attempt, held, text, metrics, report, context)
-    context.after.append(lambda: _log_renamed(task, renamed))
+    complete(book, task, attempt, held, text, metrics, report, context)
+    context.after.append(lambda: log_renamed(task, renamed))
     return Ack()
 
 
-def _complete(
+def complete(
     book: Notebook,
     task: TaskRow,
     attempt: Attempt | None,
@@ -62,8 +62,11 @@ def _complete(
     metrics: dict[str, Any],
     report: Report,
     context: Context,
-) -> None:
-    """A result wins: the task is completed and its row goes into every linked CSV."""
+) -> int:
+    """A result wins: the task is completed and its row goes into every linked CSV.
+
+    Returns into how many.  Raises `DirectoryUnavailable`, having changed nothing.
+    """
     directories = reading.directories_of(context.connection, task.signature)
     book.outputs.require(directories)
     attempt = _end(book, task, attempt, Outcome.COMPLETED, report, context)
@@ -83,6 +86,7 @@ def _complete(
     for key, _ in directories:
         context.rows.setdefault(key, []).append(values)
     context.after.append(lambda: _log_saved(task, [path for _, path in directories]))
+    return len(directories)
 
 
 def _end(
@@ -195,7 +199,7 @@ def _log_further(task: TaskRow, worker_id: str) -> None:
     )
 
 
-def _log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
+def log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
     for name, stored in renamed.items():
         log.warning(
             "Task %s returned %s with another value than its parameter: stored as %s",

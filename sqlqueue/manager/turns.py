@@ -40,6 +40,8 @@ def units(request: protocol.Request, size_bytes: int = 0) -> int:
             things = min(len(request.holds), BATCH_UNITS)
         case protocol.AddTasks():
             things = len(request.tasks)
+        case protocol.ImportRows():
+            things = len(request.rows)
         case protocol.PrepareDirectories():
             things = len(request.output_dirs)
         case protocol.Repair() | protocol.Audit() | protocol.Steer():

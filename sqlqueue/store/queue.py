@@ -47,7 +47,8 @@ _KEEP_RESULT = results.insert().values(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker tells of an attempt that ended."""
+    """What a worker tells of an attempt that ended; `error`: what went wrong, or else is to be
+    known of how it ended."""
 
     worker_id: str
     now: float
@@ -174,6 +175,7 @@ def record_attempt(
         "seconds": report.seconds,
         "code_version": report.code_version,
         "log_file": report.log_file,
+        "error": report.error,
     }
     return _new_attempt(connection, task, values)
 
