@@ -46,7 +46,7 @@ def _deliver_known(book: Notebook, due: Sequence[tuple[str, int]], context: Cont
     book.outputs.require((key, spelled.get(key, "")) for _, key in due)
     values = reading.accepted_rows(context.connection, {signature for signature, _ in due})
     for signature, key in due:
-        context.rows.setdefault(key, []).append(values[signature])
+        context.rows.setdefault(key, {})[signature] = values[signature]
 
 
 def prepare(book: Notebook, request: protocol.PrepareDirectories, context: Context) -> Reply:

@@ -13,7 +13,15 @@ from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.errors import NotAuthorised, ProtocolError
-from sqlqueue.manager import adding_to, handing_out, keeping_touch, steering, taking_in
+from sqlqueue.manager import (
+    adding_to,
+    handing_out,
+    holding,
+    keeping_touch,
+    steering,
+    taking_in,
+    unlinking,
+)
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import memory, reading
@@ -53,10 +61,14 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
             return steering.retry(request, context)
         case protocol.Cancel():
             return steering.cancel(book, request, context)
+        case protocol.Rerun():
+            return steering.rerun(request, context)
         case protocol.SetPriority():
             return steering.set_priority(request, context)
         case protocol.Pause() | protocol.Resume() | protocol.Drain():
-            return steering.hold(book, request, context)
+            return holding.hold(book, request, context)
+        case protocol.Unlink():
+            return unlinking.unlink(book, request, context)
         case protocol.Hello() | protocol.StatusRequest() | protocol.Repair() | protocol.Audit():
             raise ProtocolError(f"{type(request).__name__} is not for the writer")
         case _:

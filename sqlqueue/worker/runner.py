@@ -8,7 +8,6 @@ with the manager (`asking.py`), one attempt's watch (`attempt.py`), signals.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,7 +18,7 @@ import msgspec
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, ProtocolError, QueueError
 from sqlqueue.plan.headline import headline
 from sqlqueue.protocol import Held, Release, TaskReply
-from sqlqueue.worker import code, outcome
+from sqlqueue.worker import outcome
 from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.attempt import Attempt, Cancel, Stop
 from sqlqueue.worker.captured import capture
@@ -50,7 +49,6 @@ class Runner:
         self._grace_seconds = grace_seconds
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._child: ChildProcess | None = None
-        self._code_version = ""
 
     def run(self) -> None:
         """Never raises: what went wrong is logged and in `exit_status`."""
@@ -100,7 +98,7 @@ class Runner:
         except OSError as error:
             self.asker.hand_back(self._release(order, f"no child process: {error}"), order)
             raise QueueError(f"cannot start a child process: {error}") from error
-        return self._attempt(dataclasses.replace(order, code_version=self._code_version), task)
+        return self._attempt(order, task)
 
     def _attempt(self, order: Order, task: TaskReply) -> TaskReply | None:
         assert self._child is not None
@@ -108,7 +106,7 @@ class Runner:
         attempt = Attempt(self._child, order, limit, self._grace_seconds, self._inbox)
         log.info("%s: running %s (attempt %d)", self.name.label, order.task_id, order.attempt)
         self.attempt = attempt
-        ending = attempt.run()
+        ending = self._child.completed(attempt.run())
         if ending.outcome == outcome.UNAVAILABLE:
             self.asker.cannot_run(order.experiment, headline(ending.error))
         following = self.asker.hand_back(self._report(attempt, ending), order)
@@ -146,10 +144,8 @@ class Runner:
         if self._child is not None and not self._child.fit_for(order.experiment):
             self._drop_child()
         if self._child is None:
-            root, log_path = self._place.root, Path(order.log)
-            self._code_version = code.version(root)
             self._child = ChildProcess(
-                root, order.experiment, self._environment, log_path, self._inbox
+                self._place.root, order.experiment, self._environment, Path(order.log), self._inbox
             )
 
     def _drop_child(self) -> None:
