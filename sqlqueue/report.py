@@ -23,7 +23,7 @@ Figures = Mapping[str, Any]
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
     *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
-    *("paused", "drained", "private_copy"),
+    *("rerunning", "paused", "drained", "private_copy"),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
@@ -227,6 +227,11 @@ def _tasks(failure: Figures) -> str:
 def remarks(status: Figures, page: Page) -> list[str]:
     """What a person should know beyond the figures."""
     lines = [page.paint(each, "yellow") for each in steered(status)]
+    if again := status.get("rerunning", 0):
+        text = (
+            f"once more: {plural(again, 'task')}; each old row stays until its new result is there"
+        )
+        lines.append(page.paint(text, "yellow"))
     lines += [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
     if waiting := status["unsubmitted"]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"

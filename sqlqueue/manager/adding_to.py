@@ -27,7 +27,9 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     counts, due = adding.add(connection, request.tasks, keys, context.wall)
     if due:
         _deliver_known(book, due, context)
-    return protocol.AddedReply(phases=counts, delivered=len(due))
+    completed = any(each.completed for each in counts.values())
+    reused = adding.reused(connection, request.tasks) if completed else []
+    return protocol.AddedReply(phases=counts, delivered=len(due), reused=reused)
 
 
 def _know_experiments(request: protocol.AddTasks, context: Context) -> None:
