@@ -240,6 +240,7 @@ FIELDS: dict[str, list[Any]] = {
     "signature": [17, "", "0" * 31, "0" * 33, SIGNATURE.upper(), ["a"]],
     "seconds": ["1", True, []],
     "log_file": [*TEXT, "x" * 4097],
+    "versions": OBJECT,
     "error": TEXT,
     "outcome": [*TEXT, "COMPLETED", "failed"],
     "reason": [*TEXT, "x" * 10001],

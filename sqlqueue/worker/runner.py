@@ -106,7 +106,7 @@ class Runner:
         attempt = Attempt(self._child, order, limit, self._grace_seconds, self._inbox)
         log.info("%s: running %s (attempt %d)", self.name.label, order.task_id, order.attempt)
         self.attempt = attempt
-        ending = self._child.completed(attempt.run())
+        ending = attempt.run()
         if ending.outcome == outcome.UNAVAILABLE:
             self.asker.cannot_run(order.experiment, headline(ending.error))
         following = self.asker.hand_back(self._report(attempt, ending), order)
