@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 from acceptance import SECONDS, Study
@@ -20,6 +21,7 @@ from support import wait_until
 
 WRONG = """
 import pathlib
+import threading
 
 import helping
 
@@ -33,8 +35,8 @@ def train(seed: int, run=None):
 
 def wait(seed: int, run=None):
     pathlib.Path(f"began-{seed}-{run.directory.name}").touch()
-    while not pathlib.Path("go").exists():
-        run.should_stop()
+    while not pathlib.Path("go").exists() and not run.should_stop():
+        threading.Event().wait(0.02)
     return {"value": helping.value(seed)}
 """
 HELPING = "def value(seed):\n    return seed {} 10\n"
@@ -174,7 +176,7 @@ def test_show_and_rerun_say_what_is_wrong(study: Study) -> None:
 def test_a_command_s_own_file_is_its_code(study: Study) -> None:
     script = study.root / "train.py"
     script.write_text("print('{\"value\": 1}')\n")
-    sweep = {"experiment": {"command": "python train.py"}, "output_dir": "results",
+    sweep = {"experiment": {"command": f"{sys.executable} train.py"}, "output_dir": "results",
              "combinations": {"seed": [1]}}  # fmt: skip
     (study.root / "c.yaml").write_text(json.dumps({"c": sweep}))
     study.run("c.yaml")
