@@ -23,7 +23,7 @@ Figures = Mapping[str, Any]
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
     *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
-    *("rerunning", "paused", "drained", "private_copy"),
+    *("rerunning", "reruns_failed", "paused", "drained", "private_copy"),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
@@ -227,11 +227,7 @@ def _tasks(failure: Figures) -> str:
 def remarks(status: Figures, page: Page) -> list[str]:
     """What a person should know beyond the figures."""
     lines = [page.paint(each, "yellow") for each in steered(status)]
-    if again := status.get("rerunning", 0):
-        text = (
-            f"once more: {plural(again, 'task')}; each old row stays until its new result is there"
-        )
-        lines.append(page.paint(text, "yellow"))
+    lines += [page.paint(each, "yellow") for each in once_more(status)]
     lines += [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
     if waiting := status["unsubmitted"]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
@@ -242,6 +238,18 @@ def remarks(status: Figures, page: Page) -> list[str]:
     if status["failures"]:
         task = printable(str(status["failures"][0]["task_ids"][0]))
         lines.append(f"output: {printable(str(status['home']))}/logs/{task}/, one file a try")
+    return lines
+
+
+def once_more(status: Figures) -> list[str]:
+    """What runs once more, and what did in vain."""
+    lines = []
+    if again := status.get("rerunning", 0):
+        stays = "each old row stays until its new result is there"
+        lines.append(f"once more: {plural(again, 'task')}; {stays}")
+    if failed := status.get("reruns_failed", 0):
+        kept = f"{plural(failed, 'task')} failed once more and kept the result of before"
+        lines.append(f"{kept}; `sqlqueue failures` says why")
     return lines
 
 

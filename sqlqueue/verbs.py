@@ -64,7 +64,7 @@ def rerun(
     from sqlqueue.protocol import Rerun
 
     message = Rerun(select=selector or [], all=everything, dry_run=dry_run)
-    return _steer(context, home, verbose, message, "to run once more", as_json, yes)
+    return _steer(context, home, verbose, message, "set to run once more", as_json, yes)
 
 
 @app.command(short_help="Withdraw tasks, or what a phase wants.")

@@ -18,10 +18,13 @@ from crash_scenarios import Room
 from faults import FaultyDisk, Plan
 
 from sqlqueue import protocol
+from sqlqueue.failing import failures
 from sqlqueue.lifecycle import MAX_LOSSES
 from sqlqueue.protocol import Cancel, Held, NoTask, Rerun, Retry, SubmitResult
+from sqlqueue.report_failures import failure_lines
 from sqlqueue.store import rewriting
 from sqlqueue.store.audit import verify
+from sqlqueue.tables import Page
 
 
 @pytest.fixture
@@ -177,9 +180,20 @@ def test_one_that_fails_for_good_keeps_its_result(core: Core) -> None:
     assert values(core) == values(core, "b") == {"p_0_0": "1"}
     assert core.outcomes()[0] == ("w", 1, "COMPLETED")
     assert core.figures()["failures"] == []
+    assert core.figures()["reruns_failed"] == 1
+    (group,) = failures(core.room.home, [])
+    assert (group["count"], group["kept"], group["final"], group["again"]) == (1, 1, 0, 0)
+    assert "in vain" in "\n".join(failure_lines([group], Page()))
     rerun(core, "p_0_0")
+    assert core.figures()["reruns_failed"] == 0
+    assert failures(core.room.home, []) == [], "that is of before"
     core.fail(core.take())
     assert core.states() == {"p_0_0": "PENDING"}, "its attempts are counted anew"
+    (group,) = failures(core.room.home, [])
+    assert (group["kept"], group["again"]) == (0, 1)
+    core.submit(core.take(), data={"value": 2})
+    assert failures(core.room.home, []) == []
+    assert core.figures()["reruns_failed"] == 0
 
 
 def test_one_that_is_lost_too_often_keeps_its_result(core: Core) -> None:

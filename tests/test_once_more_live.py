@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from acceptance import SECONDS, Study
@@ -81,7 +82,7 @@ def test_from_wrong_code_to_rows_replaced_in_both_directories(study: Study) -> N
     asked = study.cli(*found[0][2].split())
     assert asked.returncode == 2
     assert "run 3 completed tasks once more" in asked.stderr
-    assert "To run once more: 3 tasks" in study.cli.ok(*found[0][2].split(), "--yes")
+    assert "Set to run once more: 3 tasks" in study.cli.ok(*found[0][2].split(), "--yes")
     assert (values(study, "one"), values(study, "two")) == before
     assert study.totals() == {"pending": 3, "completed": 1}
     assert "once more: 3 tasks" in study.cli.ok("status")
@@ -187,3 +188,33 @@ def test_a_command_s_own_file_is_its_code(study: Study) -> None:
     study.run("c.yaml")
     assert [row["value"] for row in study.rows("results")] == ["2"]
     assert "other code" not in study.init("c.yaml")
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "COMMANDS.md"
+WROTE, NOW = "files-2d7c0b1e", "files-90aa31c4"
+"""How the page calls the wrong code, and the mended one."""
+
+
+def test_the_example_of_the_page(study: Study) -> None:
+    """Every command of it is run; what it says stands in what is printed."""
+    study_of(study)
+    sweep = {"experiment": "work:train", "output_dir": "results",
+             "combinations": {"seed": [1, 2, 3]}}  # fmt: skip
+    (study.root / "figure.yaml").write_text(json.dumps({"figure": sweep}))
+    sources = [study.root / "work.py", study.root / "helping.py"]
+    wrong = code.version(study.root, sources)
+    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (block,) = [each for each in blocks if "sqlqueue rerun" in each]
+    steps = re.findall(r"^\$ sqlqueue (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    assert len(steps) == 6
+    mended = ""
+    for words, said in steps:
+        names = {WROTE: wrong, NOW: mended}
+        command = words.replace(WROTE, wrong)
+        printed = study.cli.ok(*command.split(), seconds=SECONDS)
+        for name, real in names.items():
+            said = said.replace(name, real)
+        assert said in printed, (said, printed)
+        if not mended:
+            mend(study)
+            mended = code.version(study.root, sources)

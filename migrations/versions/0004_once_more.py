@@ -22,6 +22,10 @@ def upgrade() -> None:
     more = {"tasks": ("rerun_after", sa.Integer(), "0"), "attempts": ("versions", sa.Text(), "{}")}
     for table, (name, kind, default) in more.items():
         op.add_column(table, sa.Column(name, kind, server_default=default, nullable=False))
+    ever = sa.text("rerun_after > 0")
+    op.create_index(
+        "ix_tasks_rerun", "tasks", ["state"], unique=False, sqlite_where=ever, postgresql_where=ever
+    )
     op.execute(SHORTER)
 
 

@@ -126,6 +126,7 @@ Index(
     sqlite_where=_claimable,
 )
 Index("ix_tasks_state", tasks.c.state)
+Index("ix_tasks_rerun", tasks.c.state, sqlite_where=text("rerun_after > 0"))
 
 # Which phases want which task, and with what urgency; the largest of those that stand holds.
 # `asked_priority`: a person's word, which holds over that of the sweep file.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from sqlqueue.errors import UnknownTask
-from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.lifecycle import State
 from sqlqueue.plan.headline import headline
 from sqlqueue.plan.kind import said
 from sqlqueue.plan.selector import Ran, Selector, fitting
+from sqlqueue.store.reruns import FAILED
 from sqlqueue.store.schema import (
     attempts,
     experiment_parameters,
@@ -27,10 +28,6 @@ from sqlqueue.store.schema import (
     tasks,
 )
 from sqlqueue.store.wishing import BITE_TASKS
-
-FAILED: Final = tuple(
-    each.value for each in (Outcome.FAILED, Outcome.OOM, Outcome.TIMEOUT, Outcome.LOST)
-)
 
 
 @dataclass(frozen=True, slots=True)

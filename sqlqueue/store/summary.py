@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
-from sqlqueue.store import engine, failing, records, steering
+from sqlqueue.store import engine, failing, records, reruns, steering
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
@@ -97,19 +97,12 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
-        "rerunning": _rerunning(connection),
+        **reruns.figures(connection),
         "paused": steering.is_queue_paused(connection),
         "drained": [each.shown() for each in steering.all_drains(connection)],
         "eta_seconds": estimate.total_seconds(),
         "done": finished,
     }
-
-
-def _rerunning(connection: Connection) -> int:
-    """How many tasks are to run once more, or do, while the results of before stand."""
-    open_ = tasks.c.state.in_([State.PENDING.value, State.RUNNING.value])
-    query = select(func.count()).select_from(tasks).where(open_, tasks.c.rerun_after > 0)
-    return int(connection.execute(query).scalar_one())
 
 
 def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
