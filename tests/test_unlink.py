@@ -191,6 +191,31 @@ def test_a_folder_that_a_person_renamed_is_taken_over(core: Core) -> None:
     assert len(core.rows("new")) == 4
 
 
+class Noting(Disk):
+    """Says in which order names are changed and made durable."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def replace(self, source: Path, target: Path) -> None:
+        super().replace(source, target)
+        self.calls.append(f"replace {target.name}")
+
+    def fsync_dir(self, path: Path) -> None:
+        super().fsync_dir(path)
+        self.calls.append(f"fsync {path.name}")
+
+
+def test_the_new_name_is_durable_before_the_database_says_it(tmp_path: Path) -> None:
+    disk = Noting()
+    core = Core.begin(Room(tmp_path / "queue"), disk)
+    core.add(task(0, folder="a/old"))
+    disk.calls.clear()
+    unlink(core, "a/old", move_to="deep/new")
+    assert disk.calls == ["fsync queue", "replace new", "fsync deep", "fsync a"]
+    core.end()
+
+
 class Dying(Disk):
     """The process dies after the folder was renamed, so that nothing is committed."""
 
