@@ -123,6 +123,7 @@ VALUES: dict[str, list[tuple[str, str]]] = {
     "--gpu": [("x", "`all`"), ("-1", "`all`"), ("", "`all`")],
     "--slots": [("0", "from 1 to 1000"), ("1001", "from 1 to 1000"), ("two", "from 1 to 1000")],
     "--manager": [("node7", "HOST:PORT"), ("node7:x", "HOST:PORT"), ("", "HOST:PORT")],
+    "--move-to": [("full", "not empty"), (".sqlqueue/x", "inside the queue's home")],
     "--interval": [("0", "above 0"), ("-2", "above 0"), ("nan", "above 0"), ("x", "above 0")],
 }
 """Values that no command takes for the option, and the cure; every option with a value has some."""
@@ -131,7 +132,10 @@ IDLE = "idle/.sqlqueue"
 """A queue without a manager."""
 
 NEEDS = {"init": ["good.yaml"], "run": ["good.yaml"], "serve": ["--home", IDLE],
-         "backup": ["copy.db"], "recover": ["idle/none.yaml", "--home", IDLE]}  # fmt: skip
+         "backup": ["copy.db"], "recover": ["idle/none.yaml", "--home", IDLE],
+         "retry": ["--all"], "rerun": ["--all"], "cancel": ["--all"], "priority": ["1", "--all"],
+         "pause": ["--all"], "resume": ["--all"], "drain": ["--all"], "show": ["grid_0_1"],
+         "unlink": ["results"]}  # fmt: skip
 """What a command must have besides what is wrong."""
 
 LINES = [
@@ -203,6 +207,14 @@ GOOD: dict[str, dict[str, Any]] = {
     "prepare_directories": {"output_dirs": ["results"]},
     "add_tasks": {"tasks": [CELL],
                   "experiments": [{"name": "trial:measure", "parameters": [PARAMETER]}]},
+    "retry": {"all": True},
+    "cancel": {"all": True},
+    "rerun": {"all": True},
+    "set_priority": {"all": True, "priority": 1},
+    "pause": {"all": True},
+    "resume": {"all": True},
+    "drain": {"all": True},
+    "unlink": {"output_dir": "results"},
     "repair": {},
     "audit": {},
 }  # fmt: skip
@@ -259,6 +271,13 @@ FIELDS: dict[str, list[Any]] = {
     "max_attempts": [0, 1001, 1.5, "3", None],
     "timeout_seconds": ["1", True, [], 0, -1],
     "cost": ["1", True, None, -1],
+    "SetPriority.priority": [1.5, "1", True, 2**63],
+    "select": ["a", None, [1], ["x" * 10_001], ["a"] * 1001],
+    "all": SWITCH,
+    "after": NUMBER,
+    "dry_run": SWITCH,
+    "move_to": [17, True, ["a"]],
+    "command": ["a", 5, [1], {}, {"words": "a", "environment": {}}],
     "name": NAME,
     "ExperimentMemory.parameters": ["a", None, {}, [1], [{}]],
     "ParameterMemory.name": TEXT,

@@ -28,6 +28,7 @@ REPLIES = [
     protocol.StatusReply(status={"x": math.inf}),
     protocol.PreparedReply(set_aside=[]),
     protocol.AddedReply(phases={"p": protocol.PhaseCounts(cells=2)}, delivered=1),
+    protocol.UnlinkedReply(output_dir="a", moved_to="b"),
     protocol.RepairedReply(actions=["none"]),
     protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),

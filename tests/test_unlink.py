@@ -186,7 +186,7 @@ def test_the_queue_goes_on_in_the_new_folder(core: Core) -> None:
 def test_a_folder_that_a_person_renamed_is_taken_over(core: Core) -> None:
     five(core)
     (core.room.root / "a").rename(core.room.root / "new")
-    assert "was there already" in unlink(core, "a", move_to="new").notes[0]
+    assert "is there already" in unlink(core, "a", move_to="new").notes[0]
     core.submit("p_3_2", data={"value": 5})
     assert len(core.rows("new")) == 4
 

@@ -149,24 +149,23 @@ def _move(
 ) -> UnlinkedReply:
     target = _stored(book, str(request.move_to))
     _refuse_target(book, path, target, known)
-    counts = unlinking.counts(context.connection, known[path])
+    home = book.claims.home
+    before, now, key = home.absolute(path), home.absolute(target), known[path]
+    here = partial(unlinking.is_to_be_renamed, before, now, home.queue_id())
     notes = [NAMED.format(path)]
+    if not (renamed := _one(book, target, here)):
+        notes.insert(0, "the folder is there already: the queue goes on with it")
     if not request.dry_run:
-        if not _moved(book, path, target):
-            notes.insert(0, "the folder was there already: the queue goes on with it")
-        key = known[path]
+        if renamed:
+            root = home.root.resolve()
+            move = partial(unlinking.move_folder, book.claims.disk, before, now, root)
+            _one(book, target, move)
         records.move_directory(context.connection, key, target)
         unlinking.rename(context.connection, key, path, target)
         _forget_after(book, key, context)
         context.after.append(lambda: log.info("Moved %s to %s", path, target))
-    return UnlinkedReply(output_dir=path, moved_to=target, tasks=counts.tasks, notes=notes)
-
-
-def _moved(book: Notebook, path: str, target: str) -> bool:
-    home, disk = book.claims.home, book.claims.disk
-    before, now, root = home.absolute(path), home.absolute(target), home.root.resolve()
-    move = partial(unlinking.move_folder, disk, before, now, root, home.queue_id())
-    return _one(book, target, move)
+    count = unlinking.counts(context.connection, key).tasks
+    return UnlinkedReply(output_dir=path, moved_to=target, tasks=count, notes=notes)
 
 
 def _refuse_target(book: Notebook, path: str, target: str, known: dict[str, int]) -> None:

@@ -140,8 +140,8 @@ def waiting(folder: Path) -> list[str]:
         return []
 
 
-def move_folder(disk: Disk, before: Path, now: Path, root: Path, queue_id: str) -> bool:
-    """Renames the folder, durably; False where a person did already.  Raises `DirectoryError`."""
+def is_to_be_renamed(before: Path, now: Path, queue_id: str) -> bool:
+    """Whether the folder is still where it was; raises `DirectoryError` where it cannot go."""
     owner = marker_of(now)
     if owner == queue_id and not os.path.lexists(before):
         return False
@@ -154,6 +154,11 @@ def move_folder(disk: Disk, before: Path, now: Path, root: Path, queue_id: str) 
         raise DirectoryError(
             f"{before}: is gone, and {now} is not it (no {MARKER} of this queue is there)"
         )
+    return True
+
+
+def move_folder(disk: Disk, before: Path, now: Path, root: Path) -> None:
+    """Renames the folder, durably; raises `DirectoryError`."""
     disk.make_folders(now.parent, below=root)
     try:
         disk.replace(before, now)
@@ -161,7 +166,6 @@ def move_folder(disk: Disk, before: Path, now: Path, root: Path, queue_id: str) 
         raise DirectoryError(_why(error, before, now)) from None
     disk.fsync_dir(now.parent)
     disk.fsync_dir(before.parent)
-    return True
 
 
 def _is_taken(folder: Path) -> bool:
