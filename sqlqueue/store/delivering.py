@@ -82,9 +82,9 @@ class UnderWay:
         """Writes and syncs all, or, where new files are to be ready first, those alone."""
         noted = self.replacer.take_noted()
         replacing = {key: each for key, each in found.items() if each.replacing}
-        ready = all(key in noted and noted[key].is_for(each) for key, each in replacing.items())
-        if not ready:
-            return self.replacer.prepare(connection, replacing)
+        ready = {k: noted[k] for k, e in replacing.items() if k in noted and noted[k].is_for(e)}
+        if len(ready) < len(replacing):
+            return self.replacer.prepare(connection, replacing, ready)
         calls: dict[int, Callable[[], Record]] = {}
         for key, each in found.items():
             calls[key] = self._appending(key, each)

@@ -85,17 +85,21 @@ class Replacer(Rewriter):
         self._beside, self._noted = {}, {}
 
     def prepare(
-        self, connection: Connection, shares: Mapping[int, Share]
+        self, connection: Connection, shares: Mapping[int, Share], ready: Mapping[int, Prepared]
     ) -> dict[int, Prepared | BaseException]:
-        """Writes beside each CSV what this transaction would make of it; or what went wrong."""
-        outcomes: dict[int, Prepared | BaseException] = {}
+        """Writes beside each CSV what this transaction would make of it; or what went wrong.
+
+        `ready`: those that lie there already, and are good for the next transaction too.
+        """
+        outcomes: dict[int, Prepared | BaseException] = dict(ready)
+        fresh = {k: (e.file, settled(e.record)) for k, e in shares.items() if k not in ready}
         wanted: dict[int, Rewrite] = {}
-        for key, look in self._looks({k: (e.file, e.record) for k, e in shares.items()}).items():
+        for key, look in self._looks(fresh).items():
             if isinstance(look, BaseException):
                 outcomes[key] = look
             else:
-                record = shares[key].record
-                wanted[key] = Rewrite(shares[key].file, record, record.columns or (), look)
+                file, record = fresh[key]
+                wanted[key] = Rewrite(file, record, record.columns or (), look)
         for portion in portions(wanted):
             lines = {
                 key: [*self._lines(connection, key, each.columns), *shares[key].lines()]
