@@ -161,7 +161,7 @@ def _move(
             move = partial(unlinking.move_folder, book.claims.disk, before, now, root)
             _one(book, target, move)
         records.move_directory(context.connection, key, target)
-        unlinking.rename(context.connection, key, path, target)
+        unlinking.rename_asides(context.connection, key, path, target)
         _forget_after(book, key, context)
         context.after.append(lambda: log.info("Moved %s to %s", path, target))
     count = unlinking.counts(context.connection, key).tasks

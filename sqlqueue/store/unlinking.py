@@ -105,7 +105,7 @@ def forget(connection: Connection, key: int) -> None:
     connection.execute(delete(output_directories).where(output_directories.c.id == key))
 
 
-def rename(connection: Connection, key: int, before: str, now: str) -> None:
+def rename_asides(connection: Connection, key: int, before: str, now: str) -> None:
     """What was moved aside in the directory went along with it."""
     column = set_aside.c
     query = select(column.id, column.path).where(column.directory_id == key)
