@@ -2,7 +2,7 @@
 
 Promises: only an ordinary file is read; one whose middle is left out while it is read goes on where
 it was.  What is not here: capturing (`worker/captured.py`), which attempts there are
-(`store/tries.py`), how the output is shown (`showing.py`).
+(`store/tries.py`), how the output is shown (`following.py`).
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sqlqueue import keys
+from sqlqueue import code_today, keys
+from sqlqueue.added import Added
 from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
@@ -39,7 +39,6 @@ from sqlqueue.protocol import (
     AddTasks,
     ExperimentMemory,
     NewTask,
-    PhaseCounts,
     PrepareDirectories,
     PreparedReply,
     Reply,
@@ -62,37 +61,6 @@ Advance = Callable[[int], None]
 Progress = Callable[[int], AbstractContextManager[Advance]]
 
 
-@dataclass
-class Added:
-    """What `init` did, or would do."""
-
-    phases: dict[str, PhaseCounts] = field(default_factory=dict)
-    delivered: int = 0
-    notes: list[str] = field(default_factory=list)
-    set_aside: list[str] = field(default_factory=list)
-    directories: list[str] = field(default_factory=list)
-
-    def add(self, reply: AddedReply) -> None:
-        """Counts one more batch."""
-        self.delivered += reply.delivered
-        for phase, counts in reply.phases.items():
-            self.phases[phase] = summed(self.phases.get(phase, PhaseCounts()), counts)
-
-    @property
-    def total(self) -> PhaseCounts:
-        """The counts of all phases."""
-        total = PhaseCounts()
-        for counts in self.phases.values():
-            total = summed(total, counts)
-        return total
-
-
-def summed(left: PhaseCounts, right: PhaseCounts) -> PhaseCounts:
-    """The counts of both."""
-    names = PhaseCounts.__struct_fields__
-    return PhaseCounts(**{name: getattr(left, name) + getattr(right, name) for name in names})
-
-
 def initialise(
     home: Home,
     files: Sequence[Path],
@@ -109,7 +77,10 @@ def initialise(
         declarations = Declarations(home.root, lambda names: recall(ask, names))
         sweep = load(texts, declarations)
         _name_outside(sweep.output_dirs(), home.root, notice)
-        return _add(ask, sweep, declarations, progress, set_aside)
+        added = _add(ask, sweep, declarations, progress, set_aside)
+    commands = {name: each.command for name, each in declarations.memories.items()}
+    added.notes += code_today.differences(home.root, added.reused, commands)
+    return added
 
 
 def checked(home: Home, files: Sequence[Path]) -> list[Text]:

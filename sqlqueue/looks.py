@@ -1,7 +1,7 @@
 """The commands that look at one task: `logs`.
 
 Promises: as those of `cli.py`, which shows them after its own; read-only, beside a running manager
-and without one.  What is not here: what they do (`showing.py`).
+and without one.  What is not here: what they do (`following.py`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,6 @@ def logs(
     Example: sqlqueue logs exp1_0_42 --follow --tail 20
     """
     queue = queue_of(context, home, verbose, WARNING)
-    from sqlqueue.showing import Wish, show
+    from sqlqueue.following import Wish, show
 
     return show(queue, task_id, Wish(attempt, follow, tail))

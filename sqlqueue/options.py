@@ -122,8 +122,8 @@ def _words(help_text: str, complete: Complete) -> Any:
 Words = Annotated[
     list[str] | None,
     _words(
-        "Task ids, phase=, state=, worker=, host=, device=, error=, and conditions on parameters "
-        "(width_factor=64 'lr<=0.1' model!=cnn); all must hold.",
+        "Task ids, phase=, state=, worker=, host=, device=, error=, code=, and conditions on "
+        "parameters (width_factor=64 'lr<=0.1' model!=cnn); all must hold.",
         words,
     ),
 ]
@@ -142,6 +142,22 @@ Urgency = Annotated[
 Everything = Annotated[bool, _flag("--all", "Everything, instead of a selector.")]
 DrySteering = Annotated[bool, _flag("--dry-run", "Show what would be done; change nothing.")]
 Yes = Annotated[bool, _flag("--yes", "Do it without asking, as scripts must.", "-y")]
+OneTask = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", show_default=False, parser=str,
+        help="Its id, its signature, or the first 8 characters of that, or more.",
+    ),
+]  # fmt: skip
+ShowJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
+OutputDir = Annotated[
+    str,
+    typer.Argument(metavar="DIR", help="An output directory.", show_default=False, parser=str),
+]
+MoveTo = Annotated[
+    str | None, _value("--move-to", "NEW", "Go on with it in this folder.", "leave the queue")
+]
+UnlinkJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 FailuresJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 SteeredJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 

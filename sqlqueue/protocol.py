@@ -33,6 +33,10 @@ LeaseSeconds = Annotated[float, Meta(ge=1.0, le=86400.0)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
+Label = Annotated[str, Meta(max_length=100)]
+Versions = Annotated[dict[Label, Label], Meta(max_length=50)]
+"""Of what an attempt ran with: Python, sqlqueue, libraries."""
+
 WorkerType = Literal["gpu", "cpu"]
 FailedOutcome = Literal["FAILED", "OOM", "TIMEOUT"]
 
@@ -107,6 +111,7 @@ class SubmitResult(Message, frozen=True, tag="submit_result"):
     seconds: float | None = None
     code_version: Annotated[str, Meta(max_length=300)] = ""
     log_file: Annotated[str, Meta(max_length=4096)] = ""
+    versions: Versions = {}
 
 
 class TaskFailed(Message, frozen=True, tag="task_failed"):
@@ -122,6 +127,7 @@ class TaskFailed(Message, frozen=True, tag="task_failed"):
     seconds: float | None = None
     code_version: Annotated[str, Meta(max_length=300)] = ""
     log_file: Annotated[str, Meta(max_length=4096)] = ""
+    versions: Versions = {}
 
 
 class Release(Message, frozen=True, tag="release"):
@@ -228,6 +234,10 @@ class Cancel(Steer, frozen=True, tag="cancel"):
     """Withdraws what the phases named want; a task that none wants is CANCELLED (owner)."""
 
 
+class Rerun(Steer, frozen=True, tag="rerun"):
+    """Completed tasks run once more; each row stays until its new result is there (owner)."""
+
+
 class SetPriority(Steer, frozen=True, kw_only=True, tag="set_priority"):
     """A person's word on the priority; null gives it back to the sweep files (owner)."""
 
@@ -269,6 +279,15 @@ class ImportRows(Message, frozen=True, tag="import_rows"):
     dry_run: bool = False
 
 
+class Unlink(Message, frozen=True, tag="unlink"):
+    """Takes a directory out of the queue, its files as they are; or, with `move_to`, has it be
+    another folder from now on (owner).  `dry_run`: say what would be done."""
+
+    output_dir: str
+    move_to: str | None = None
+    dry_run: bool = False
+
+
 class Audit(Message, frozen=True, tag="audit"):
     """Proves that database and CSVs agree, where only the manager can read both (owner)."""
 
@@ -284,7 +303,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
     """A task to run; `attempt` 0 when it was only reserved.  `command`: what it runs, if it is
-    a command of the owner's sweep files."""
+    a command of the owner's sweep files.  `rerun_after`: the last attempt from before it was to
+    run once more; what those left is not to be gone on with."""
 
     task_id: str
     attempt: int
@@ -298,6 +318,7 @@ class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
     signature: str
     timeout_seconds: float | None
     command: Command | None = None
+    rerun_after: int = 0
 
 
 class TasksReply(Message, frozen=True, tag="tasks"):
@@ -354,9 +375,19 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     again: int = 0
 
 
+class Reused(Struct, frozen=True, kw_only=True):
+    """Cells of a phase that are completed already: how many of one version of the code."""
+
+    phase: str
+    experiment: str
+    code: str
+    count: int
+
+
 class AddedReply(Message, frozen=True, tag="added", omit_defaults=False):
     phases: dict[str, PhaseCounts]
     delivered: int
+    reused: list[Reused] = []
 
 
 class SteeredReply(Message, frozen=True, tag="steered", omit_defaults=False):
@@ -411,6 +442,18 @@ class ImportedReply(Message, frozen=True, tag="imported", omit_defaults=False):
     delivered: int = 0
 
 
+class UnlinkedReply(Message, frozen=True, tag="unlinked", omit_defaults=False):
+    """What became of the directory, or would.  `tasks`: linked to it; of these `cancelled`, since
+    no other directory is theirs, and `kept`, whose results are in the database alone now."""
+
+    output_dir: str
+    moved_to: str | None = None
+    tasks: int = 0
+    cancelled: int = 0
+    kept: int = 0
+    notes: list[str] = []
+
+
 class RepairedReply(Message, frozen=True, tag="repaired", omit_defaults=False):
     """What was done, one line each."""
 
@@ -452,12 +495,14 @@ Request = (
     | AddTasks
     | Retry
     | Cancel
+    | Rerun
     | SetPriority
     | Pause
     | Resume
     | Drain
     | DescribeTasks
     | ImportRows
+    | Unlink
     | Repair
     | Audit
 )
@@ -474,14 +519,15 @@ Reply = (
     | SteeredReply
     | DescribedReply
     | ImportedReply
+    | UnlinkedReply
     | RepairedReply
     | AuditedReply
     | Error
 )
 OWNER_ONLY: Final = (
     *(DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit),
-    *(Retry, Cancel, SetPriority, Pause, Resume, Drain),
     *(DescribeTasks, ImportRows),
+    *(Retry, Cancel, Rerun, SetPriority, Pause, Resume, Drain, Unlink),
 )
 
 _request_decoder = msgspec.json.Decoder(Request)

@@ -25,7 +25,7 @@ Figures = Mapping[str, Any]
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
     *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
-    *("paused", "held", "drained", "private_copy"),
+    *("rerunning", "reruns_failed", "paused", "held", "drained", "private_copy"),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
@@ -248,6 +248,7 @@ def remarks(status: Figures, page: Page) -> list[str]:
     """What a person should know beyond the figures."""
     lines = broken(status, page)
     lines += [page.paint(each, "yellow") for each in steered(status)]
+    lines += [page.paint(each, "yellow") for each in once_more(status)]
     lines += [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
     if waiting := status["unsubmitted"]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
@@ -267,6 +268,18 @@ def advice(status: Figures) -> list[str]:
         "why: `sqlqueue failures` (what they share, one traceback of each kind)",
         f"output: `sqlqueue logs {task}`",
     ]
+
+
+def once_more(status: Figures) -> list[str]:
+    """What runs once more, and what did in vain."""
+    lines = []
+    if again := status.get("rerunning", 0):
+        stays = "each old row stays until its new result is there"
+        lines.append(f"once more: {plural(again, 'task')}; {stays}")
+    if failed := status.get("reruns_failed", 0):
+        kept = f"{plural(failed, 'task')} failed once more and kept the result of before"
+        lines.append(f"{kept}; `sqlqueue failures` says why")
+    return lines
 
 
 def steered(status: Figures) -> list[str]:

@@ -29,8 +29,9 @@ def failure_lines(found: Sequence[Group], page: Page) -> list[str]:
     lines: list[str] = []
     for each in found:
         lines += ["", *_group(each, page)] if lines else [*_group(each, page)]
-    kind = found[0]["kind"]
-    return [*lines, "", f"Again: `sqlqueue retry error={kind}` takes the first group"]
+    first = found[0]
+    verb = "rerun" if first["kept"] == first["count"] else "retry"
+    return [*lines, "", f"Again: `sqlqueue {verb} error={first['kind']}` takes the first group"]
 
 
 def _group(group: Group, page: Page) -> Iterator[str]:
@@ -50,6 +51,8 @@ def _group(group: Group, page: Page) -> Iterator[str]:
 def _what_now(group: Group) -> str:
     final, again = group["final"], group["again"]
     parts = [f"{thousands(final)} failed for good"] if final else []
+    if kept := group["kept"]:
+        parts.append(f"{thousands(kept)} run once more in vain, with their old results")
     return ", ".join(parts + ([f"{plural(again, 'task')} to be tried again"] if again else []))
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from sqlqueue.added import Added
 from sqlqueue.figures import plural, thousands
-from sqlqueue.initialise import Added, outside, some
+from sqlqueue.initialise import outside, some
 from sqlqueue.protocol import PhaseCounts
 from sqlqueue.tables import Column, Page, table
 from sqlqueue.visible import printable

@@ -42,6 +42,13 @@ def cancelling(done: Mapping[str, int], phases: Mapping[str, int]) -> str:
     return f"cancel {total}{stop} ({by_state(done)}; phases: {by_phase(phases)})"
 
 
+def rerunning(done: Mapping[str, int], phases: Mapping[str, int]) -> str:
+    """The question, without its mark."""
+    total = plural(sum(done.values()), "completed task")
+    stays = "each row stays until its new result is there"
+    return f"run {total} once more (phases: {by_phase(phases)}); {stays}"
+
+
 def steered_lines(found: Steered, what: str, dry_run: bool) -> list[str]:
     """What was done (`what`, a participle), and what was not and why."""
     lines = [f"note: {printable(_never(each))}" for each in found.never if not found.matched]

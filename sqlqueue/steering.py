@@ -24,15 +24,16 @@ from sqlqueue.protocol import (
     Cancel,
     Drain,
     Pause,
+    Rerun,
     Resume,
     Retry,
     SetPriority,
     SteeredReply,
 )
-from sqlqueue.report_steering import cancelling
+from sqlqueue.report_steering import cancelling, rerunning
 from sqlqueue.shell import notice
 
-Verb = Retry | Cancel | SetPriority | Pause | Resume | Drain
+Verb = Retry | Cancel | Rerun | SetPriority | Pause | Resume | Drain
 ANSWERS: Final = {"y": True, "yes": True, "n": False, "no": False, "": False}
 
 
@@ -65,9 +66,10 @@ def steer(home: Home, message: Verb, *, yes: bool) -> Steered | None:
     meant = parse(message.select, message.all)
     home.queue_id()
     with owner(home, notice) as ask:
-        if isinstance(message, Cancel) and not message.dry_run and not yes:
+        if isinstance(message, Cancel | Rerun) and not message.dry_run and not yes:
             planned = _all(ask, msgspec.structs.replace(message, dry_run=True))
-            if planned.done and not agreed(cancelling(planned.done, planned.phases)):
+            asking = cancelling if isinstance(message, Cancel) else rerunning
+            if planned.done and not agreed(asking(planned.done, planned.phases)):
                 return None
         found = _all(ask, message)
     conditions = [each.word for each in meant.parameters]
@@ -75,7 +77,7 @@ def steer(home: Home, message: Verb, *, yes: bool) -> Steered | None:
 
 
 def agreed(question: str) -> bool:
-    """Whether a person wants it; raises `UsageError` where there is nobody to ask."""
+    """Whether a person wants it, having read what it is; raises `UsageError` where nobody is."""
     if not sys.stdin.isatty():
         raise UsageError(
             f"{question}: say --yes, since nobody can be asked here (--dry-run shows what it is)"

@@ -1,4 +1,4 @@
-"""The commands that look after a queue: `doctor`, `backup`, `recover`, `import`, `token`.
+"""The commands that look after a queue: `unlink`, `doctor`, `backup`, `recover`, `import`, `token`.
 
 Promises: as those of `cli.py`, which shows them after its own.  What is not here: what they do.
 """
@@ -14,6 +14,40 @@ from sqlqueue.command_line import NOTHING, WARNING, Shared, print_lines, queue_o
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
 
 app = typer.Typer()
+
+
+@app.command(short_help="Take a directory out of the queue, or move it.")
+def unlink(
+    context: typer.Context,
+    directory: options.OutputDir,
+    move_to: options.MoveTo = None,
+    dry_run: options.DrySteering = False,
+    yes: options.Yes = False,
+    as_json: options.UnlinkJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Take an output directory out of the queue; its files stay as they are.  Asks first.
+
+    With --move-to the queue goes on with it there: the folder is renamed, unless you have done so.
+
+    Example: sqlqueue unlink results_old --move-to results/old
+    """
+    queue = queue_of(context, home, verbose, WARNING)
+    from sqlqueue.protocol import Unlink
+    from sqlqueue.unlinking import unlink as unlinked
+    from sqlqueue.unlinking import unlinked_json, unlinked_lines
+
+    message = Unlink(output_dir=directory, move_to=move_to, dry_run=dry_run)
+    found = unlinked(queue, message, yes=yes)
+    if found is None:
+        print_lines(["Nothing was changed"])
+        return EXIT_FAILED
+    if as_json:
+        print_lines([unlinked_json(found, dry_run)])
+    else:
+        print_lines(unlinked_lines(found, dry_run))
+    return EXIT_DONE
 
 
 @app.command(short_help="Say what is wrong with this machine, filesystem, queue.")

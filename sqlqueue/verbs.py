@@ -1,4 +1,4 @@
-"""The commands that steer a queue while it runs: `retry`, `cancel`, `priority`, `pause`, ...
+"""The commands that steer a queue while it runs: `retry`, `rerun`, `cancel`, `pause`, ...
 
 Promises: as those of `cli.py`, which shows them after its own; each says the same with a manager
 and with none.  What is not here: what they do (`steering.py`).
@@ -42,6 +42,29 @@ def retry(
 
     message = Retry(select=selector or [], all=everything, dry_run=dry_run)
     return _steer(context, home, verbose, message, "pending again", as_json, yes)
+
+
+@app.command(short_help="Completed tasks once more.")
+def rerun(
+    context: typer.Context,
+    selector: options.Words = None,
+    everything: options.Everything = False,
+    dry_run: options.DrySteering = False,
+    yes: options.Yes = False,
+    as_json: options.SteeredJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Run completed tasks once more, after a fault in the code was mended.  Asks first.
+
+    Each row stays in every CSV until its new result takes its place in all of them at once.
+
+    Example: sqlqueue rerun phase=exp1 code=a1b2c3d
+    """
+    from sqlqueue.protocol import Rerun
+
+    message = Rerun(select=selector or [], all=everything, dry_run=dry_run)
+    return _steer(context, home, verbose, message, "set to run once more", as_json, yes)
 
 
 @app.command(short_help="Withdraw tasks, or what a phase wants.")
@@ -188,6 +211,37 @@ def failures(
         print_lines([json.dumps(plain({"failures": found}), indent=2, allow_nan=False)])
     else:
         print_lines(failure_lines(found, page_of(sys.stdout)))
+    return EXIT_DONE
+
+
+@app.command(short_help="One task: its attempts, its result, its code.")
+def show(
+    context: typer.Context,
+    task: options.OneTask,
+    as_json: options.ShowJson = False,
+    home: options.HomeDir = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Everything about one task, by its id or its signature as they stand in every CSV.
+
+    Who wants it, where its row is, each attempt with its code and machine, its result, and how
+    other results for it differ.  Read-only, beside a running manager too.
+
+    Example: sqlqueue show exp1_vary_width_0_42
+    """
+    queue = queue_of(context, home, verbose, WARNING)
+    import json
+
+    from sqlqueue.report import plain
+    from sqlqueue.report_show import show_lines
+    from sqlqueue.showing import shown
+    from sqlqueue.tables import page_of
+
+    found = shown(queue, task)
+    if as_json:
+        print_lines([json.dumps(plain(found), indent=2, allow_nan=False)])
+    else:
+        print_lines(show_lines(found, page_of(sys.stdout)))
     return EXIT_DONE
 
 

@@ -125,6 +125,7 @@ VALUES: dict[str, list[tuple[str, str]]] = {
     "--manager": [("node7", "HOST:PORT"), ("node7:x", "HOST:PORT"), ("", "HOST:PORT")],
     "--rename": [("lr", "OLD=NEW"), ("=lr", "OLD=NEW"), ("lr=", "OLD=NEW")],
     "--tolerance": [("0", "above 0"), ("2", "at most 1"), ("nan", "above 0"), ("x", "above 0")],
+    "--move-to": [("full", "not empty"), (".sqlqueue/x", "inside the queue's home")],
     "--interval": [("0", "above 0"), ("-2", "above 0"), ("nan", "above 0"), ("x", "above 0")],
 }
 """Values that no command takes for the option, and the cure; every option with a value has some."""
@@ -134,7 +135,10 @@ IDLE = "idle/.sqlqueue"
 
 NEEDS = {"init": ["good.yaml"], "run": ["good.yaml"], "serve": ["--home", IDLE],
          "backup": ["copy.db"], "import": ["good.yaml", "--home", IDLE],
-         "recover": ["idle/none.yaml", "--home", IDLE]}  # fmt: skip
+         "recover": ["idle/none.yaml", "--home", IDLE],
+         "retry": ["--all"], "rerun": ["--all"], "cancel": ["--all"], "priority": ["1", "--all"],
+         "pause": ["--all"], "resume": ["--all"], "drain": ["--all"], "show": ["grid_0_1"],
+         "unlink": ["results"]}  # fmt: skip
 """What a command must have besides what is wrong."""
 
 LINES = [
@@ -208,6 +212,14 @@ GOOD: dict[str, dict[str, Any]] = {
                   "experiments": [{"name": "trial:measure", "parameters": [PARAMETER]}]},
     "describe_tasks": {"all": True},
     "import_rows": {"rows": [{"signature": SIGNATURE, "result_data": {"a": 1}}]},
+    "retry": {"all": True},
+    "cancel": {"all": True},
+    "rerun": {"all": True},
+    "set_priority": {"all": True, "priority": 1},
+    "pause": {"all": True},
+    "resume": {"all": True},
+    "drain": {"all": True},
+    "unlink": {"output_dir": "results"},
     "repair": {},
     "audit": {},
 }  # fmt: skip
@@ -245,6 +257,7 @@ FIELDS: dict[str, list[Any]] = {
     "signature": [17, "", "0" * 31, "0" * 33, SIGNATURE.upper(), ["a"]],
     "seconds": ["1", True, []],
     "log_file": [*TEXT, "x" * 4097],
+    "versions": OBJECT,
     "error": TEXT,
     "outcome": [*TEXT, "COMPLETED", "failed"],
     "reason": [*TEXT, "x" * 10001],
@@ -263,6 +276,9 @@ FIELDS: dict[str, list[Any]] = {
     "max_attempts": [0, 1001, 1.5, "3", None],
     "timeout_seconds": ["1", True, [], 0, -1],
     "cost": ["1", True, None, -1],
+    "SetPriority.priority": [1.5, "1", True, 2**63],
+    "move_to": [17, True, ["a"]],
+    "command": ["a", 5, [1], {}, {"words": "a", "environment": {}}],
     "name": NAME,
     "ExperimentMemory.parameters": ["a", None, {}, [1], [{}]],
     "ParameterMemory.name": TEXT,

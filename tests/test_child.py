@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import signal
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from child_bench import EXPERIMENTS, Bench, bench
 
+from sqlqueue.protocol import SubmitResult
 from sqlqueue.worker import outcome
 from sqlqueue.worker.attempt import Attempt, Stop
 from sqlqueue.worker.children import Progress
@@ -45,6 +47,28 @@ def test_completes_and_is_a_file_before_it_is_a_message(bench: Bench) -> None:
     assert kept is not None
     assert kept[0] == bench.last.order
     assert kept[1].metrics == ending.metrics
+
+
+def test_what_it_ran_with_is_told_even_of_one_that_died(bench: Bench) -> None:
+    ran = bench.run("add")
+    assert ran.code_version.startswith("files-")
+    assert ran.versions["python"] == platform.python_version()
+    assert bench.last is not None
+    kept = outcome.read(Path(bench.last.order.folder))
+    assert kept is not None
+    report = outcome.message(*kept)
+    assert isinstance(report, SubmitResult)
+    assert (report.code_version, report.versions) == (ran.code_version, ran.versions)
+    died = bench.run("segfault")
+    assert died.outcome == "FAILED"
+    assert (died.code_version, died.versions) == (ran.code_version, ran.versions)
+
+
+def test_mended_code_is_another_version(bench: Bench) -> None:
+    first = bench.run("add").code_version
+    module = bench.root / EXPERIMENTS.name
+    module.write_text(module.read_text() + "\n# mended\n")
+    assert bench.run("add").code_version not in ("", first)
 
 
 def test_divergence_is_a_result(bench: Bench) -> None:

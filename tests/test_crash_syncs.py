@@ -200,6 +200,9 @@ ELSEWHERE = {
     "doctor/probe.py _sync_folder: fsync_dir": "asks whether folders can be synced",
     "home_lock.py _write_note: fsync": "for another host to read; who holds a lock dies with it",
     "store/engine.py _make_log_durable: write_again: fsync": "`campaign/test_power_cuts.py` has it",
+    "store/unlinking.py move_folder: fsync_dir": "`test_unlink.py` looks at the order",
+    "store/unlinking.py move_folder: make_folders: fsync_dir": "`test_unlink.py` too",
+    "store/unlinking.py unmark: fsync_dir": "the same command removes a marker that comes back",
 }
 """No proof here loses the power around these: why nothing depends on them, or which does."""
 

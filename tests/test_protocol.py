@@ -47,6 +47,7 @@ REPLIES = [
         refused=[protocol.RefusedRow(row=1, reason="other_result", message="m")],
         delivered=2,
     ),
+    protocol.UnlinkedReply(output_dir="a", moved_to="b"),
     protocol.RepairedReply(actions=["none"]),
     protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sqlqueue.home import NAME, Home
-from sqlqueue.store import engine, reading, steering, summary, wishing
+from sqlqueue.store import engine, reading, records, steering, summary, wishing
 from sqlqueue.store.schema import tasks
 
 
@@ -54,6 +54,7 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "a task by signature": (lambda c: reading.find(c, "", "0" * 32), "(signature=?)"),
     "its attempts": (lambda c: reading.attempts_of(c, "0" * 32), "(signature=?)"),
     "its results": (lambda c: reading.results_of(c, "0" * 32), "(signature=?)"),
+    "its rows": (lambda c: records.standing(c, ["0" * 32]), "(signature=?)"),
     "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),

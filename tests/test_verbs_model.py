@@ -90,6 +90,7 @@ class Task:
     attempts: list[Attempt] = field(default_factory=list)
     failures: int = 0
     losses: int = 0
+    rerun_after: int = 0
 
     priority: int = 0
     max_attempts: int = 0
@@ -105,6 +106,19 @@ class Task:
             self.priority = max(each.urgency for each in open_)
             self.max_attempts = max(each.most for each in open_)
             self.held = all(each.phase.paused for each in open_)
+
+    @property
+    def accepted(self) -> Attempt | None:
+        """The attempt whose result stands in the CSVs."""
+        return next((each for each in self.attempts if each.outcome == "COMPLETED"), None)
+
+    @property
+    def again(self) -> bool:
+        """Whether it is to run once more, or does."""
+        return self.accepted is not None and self.state != "COMPLETED"
+
+    def is_of_before(self, attempt: Attempt) -> bool:
+        return any(each is attempt for each in self.attempts[: self.rerun_after])
 
     @property
     def running(self) -> Attempt | None:
@@ -129,20 +143,28 @@ class Task:
             self.failures += 1
         over = {"LOST": self.losses >= MAX_LOSSES, "RELEASED": False}
         last = over.get(outcome, self.failures >= self.max_attempts)
-        self.state = "FAILED" if last else "PENDING"
+        at_last = "COMPLETED" if self.again else "FAILED"
+        self.state = at_last if last else "PENDING"
 
     def take_result(self, worker: str, value: int, number: int | None = None) -> bool:
         """Whether it is the one that counts."""
         if self.state == "COMPLETED" and value in {each.value for each in self.attempts}:
             return False
         attempt = self.of(worker) if number is None else self.numbered(worker, number)
+        if attempt is not None and attempt.value == value:
+            return False
+        further = self.state == "COMPLETED"
+        further = further or (attempt is not None and self.is_of_before(attempt))
         if attempt is None or attempt.value is not None:
             attempt = Attempt(worker)
             self.attempts.append(attempt)
         attempt.value = value
-        attempt.outcome = "SUPERSEDED" if self.state == "COMPLETED" else "COMPLETED"
-        if self.state == "COMPLETED":
+        if further:
+            attempt.outcome = "SUPERSEDED"
             return False
+        if before := self.accepted:
+            before.outcome = "SUPERSEDED"
+        attempt.outcome = "COMPLETED"
         if other := self.running:
             other.end("SUPERSEDED")
         self.state = "COMPLETED"
@@ -214,7 +236,7 @@ class History(RuleBasedStateMachine):
         known.settle()
         if folder not in known.folders:
             known.folders.append(folder)
-            if known.state == "COMPLETED":
+            if known.accepted:
                 self.rows[folder].append((known.task_id, self._accepted(known)))
         if known.state == "CANCELLED":
             known.state = "PENDING"
@@ -223,9 +245,9 @@ class History(RuleBasedStateMachine):
 
     @staticmethod
     def _accepted(known: Task) -> int:
-        (value,) = (each.value for each in known.attempts if each.outcome == "COMPLETED")
-        assert value is not None
-        return value
+        assert known.accepted is not None
+        assert known.accepted.value is not None
+        return known.accepted.value
 
     # --- a person steers --------------------------------------------------------------------
 
@@ -282,13 +304,27 @@ class History(RuleBasedStateMachine):
         assert planned.done == Counter(each.state for each in unwanted)
         assert done.next is planned.next is None
         for each in open_:
-            for wish in self.scope(each, phase):
+            for wish in [] if each.again else self.scope(each, phase):
                 wish.withdrawn = True
             each.settle()
         for each in unwanted:
             if attempt := each.running:
                 attempt.end("CANCELLED")
-            each.state = "CANCELLED"
+            each.state = "COMPLETED" if each.again else "CANCELLED"
+
+    @rule(phase=SCOPES, cell=SOME)
+    def rerun(self, phase: str | None, cell: int | None) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, set())
+        words = self.meant(phase, cell, set())
+        done = [each for each in found if each.state == "COMPLETED" and each.wanted_by]
+        planned = self.core.ok(protocol.Rerun(**words, dry_run=True))
+        assert planned.done == ({"COMPLETED": len(done)} if done else {})
+        self.core.ok(protocol.Rerun(**words))
+        for each in done:
+            each.state, each.failures, each.losses = "PENDING", 0, 0
+            each.rerun_after = len(each.attempts)
 
     @rule(phase=SCOPES, cell=SOME, priority=st.sampled_from([-1, 3, None]))
     def prioritise(self, phase: str | None, cell: int | None, priority: int | None) -> None:
@@ -378,7 +414,16 @@ class History(RuleBasedStateMachine):
         """A result is in."""
         if known.take_result(worker, value, number):
             for folder in known.folders:
-                self.rows[folder].append((known.task_id, value))
+                self._row(folder, known.task_id, value)
+
+    def _row(self, folder: str, task_id: str, value: int) -> None:
+        """At the end, or in the place of the row that the task has."""
+        rows = self.rows[folder]
+        places = [number for number, (name, _) in enumerate(rows) if name == task_id]
+        if places:
+            rows[places[0]] = (task_id, value)
+        else:
+            rows.append((task_id, value))
 
     @rule(worker=WORKERS, cell=CELLS, outcome=st.sampled_from(["FAILED", "OOM", "TIMEOUT"]))
     def fail(self, worker: str, cell: int, outcome: Any) -> None:
@@ -424,7 +469,8 @@ class History(RuleBasedStateMachine):
         attempt = known.of(worker)
         if attempt is None:
             return False
-        if attempt.outcome in ("LOST", "RELEASED") and known.state == "PENDING":
+        resumable = attempt.outcome in ("LOST", "RELEASED") and not known.is_of_before(attempt)
+        if resumable and known.state == "PENDING":
             attempt.outcome, known.state = None, "RUNNING"
         if attempt.outcome is None:
             attempt.deadline = self.now + attempt.lease_seconds
@@ -510,6 +556,7 @@ class History(RuleBasedStateMachine):
             figures = self.core.figures()
             states = Counter(each.state for each in self.tasks.values())
             assert figures["totals"] == counted(states)
+            assert figures["rerunning"] == sum(each.again for each in self.tasks.values())
             open_ = states["PENDING"] + states["RUNNING"]
             assert figures["done"] is (bool(self.tasks) and not open_)
             self._phases(figures["phases"])
@@ -530,7 +577,8 @@ class History(RuleBasedStateMachine):
             linked = [known for known in self.tasks.values() if folder in known.folders]
             expected = counted(Counter(known.state for known in linked))
             assert {name: each[name] for name in expected} == expected
-            assert each["rows"] == len(self.rows[folder]) == expected["completed"]
+            again = sum(known.again for known in linked)
+            assert each["rows"] == len(self.rows[folder]) == expected["completed"] + again
 
 
 def counted(states: Counter[str]) -> dict[str, int]:

@@ -16,10 +16,11 @@ from sqlqueue.errors import ExperimentError
 from sqlqueue.experiments import command, function
 from sqlqueue.experiments.function import RuntimeOnly
 from sqlqueue.experiments.run import Run
+from sqlqueue.plan.command import Command
 from sqlqueue.plan.problems import did_you_mean
 from sqlqueue.plan.task import BUILT_IN, Experiment
 
-__all__ = ["BUILT_IN", "Run", "RuntimeOnly", "declare", "load"]
+__all__ = ["BUILT_IN", "Run", "RuntimeOnly", "declare", "files", "load"]
 
 
 def declare(named: str | Experiment, root: Path) -> Experiment:
@@ -33,6 +34,13 @@ def declare(named: str | Experiment, root: Path) -> Experiment:
         return DECLARATION
     _check_name(name)
     return function.declare(name, root)
+
+
+def files(name: str, command_: Command | None, root: Path) -> list[Path]:
+    """The user's own files of an experiment: what it loads, or what its command names."""
+    if command_ is not None:
+        return command.files(command_, root)
+    return [] if name in BUILT_IN else function.files(name, root)
 
 
 def load(name: str, root: Path) -> Callable[[dict[str, Any], Run], Mapping[str, Any]]:

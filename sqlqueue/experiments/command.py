@@ -49,6 +49,11 @@ def _is_file(folder: Path, word: str) -> bool:
         return False
 
 
+def files(command: Command, root: Path) -> list[Path]:
+    """Those of the project that it names."""
+    return [root / command.directory / each for each in command.files]
+
+
 def lacks(command: Command, root: Path) -> list[str]:
     """What a person should know before the command is run on this machine."""
     folder = root / command.directory

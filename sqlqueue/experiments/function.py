@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlqueue.errors import ExperimentError
-from sqlqueue.experiments.importing import from_root, import_module
+from sqlqueue.experiments.importing import from_root, import_module, loaded_files
 from sqlqueue.experiments.run import Run
 from sqlqueue.plan.nested import nest
 from sqlqueue.plan.problems import did_you_mean
@@ -53,6 +53,15 @@ def declare(name: str, root: Path) -> Experiment:
     with printed, from_root(name.partition(":")[0], root, forget=True):
         function = _find(name, root)
         return _declaration(name, function)
+
+
+def files(name: str, root: Path) -> list[Path]:
+    """The source files in the root that are loaded with the function."""
+    root = root.resolve()
+    printed = contextlib.redirect_stdout(sys.stderr)
+    with printed, from_root(name.partition(":")[0], root, forget=True):
+        import_module(name.partition(":")[0], root)
+        return loaded_files(root)
 
 
 def load(name: str, root: Path) -> Loaded:

@@ -27,7 +27,9 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     counts, due = adding.add(connection, request.tasks, keys, context.wall)
     if due:
         _deliver_known(book, due, context)
-    return protocol.AddedReply(phases=counts, delivered=len(due))
+    completed = any(each.completed for each in counts.values())
+    reused = adding.reused(connection, request.tasks) if completed else []
+    return protocol.AddedReply(phases=counts, delivered=len(due), reused=reused)
 
 
 def _know_experiments(request: protocol.AddTasks, context: Context) -> None:
@@ -46,7 +48,7 @@ def _deliver_known(book: Notebook, due: Sequence[tuple[str, int]], context: Cont
     book.outputs.require((key, spelled.get(key, "")) for _, key in due)
     values = reading.accepted_rows(context.connection, {signature for signature, _ in due})
     for signature, key in due:
-        context.rows.setdefault(key, []).append(values[signature])
+        context.rows.setdefault(key, {})[signature] = values[signature]
 
 
 def prepare(book: Notebook, request: protocol.PrepareDirectories, context: Context) -> Reply:

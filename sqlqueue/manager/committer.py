@@ -167,7 +167,7 @@ class Committer:
             whole = Context(connection, now, wall)
             for job in jobs:
                 replies.append((job, self._handle(job, whole)))
-            self.outputs.deliver(connection, whole.rows)
+            self.outputs.deliver(connection, whole.rows, whole.again)
         self._lock.check()  # what was committed to a file that another has replaced is no promise
         self.outputs.committed()
         for each in whole.after:
@@ -189,7 +189,8 @@ class Committer:
             reply = _refusal(error)
         else:
             for key, rows in part.rows.items():
-                whole.rows.setdefault(key, []).extend(rows)
+                whole.rows.setdefault(key, {}).update(rows)
+            whole.again |= part.again
             whole.after += part.after
         whole.connection.exec_driver_sql("RELEASE message")
         return reply

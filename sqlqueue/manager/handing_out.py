@@ -127,6 +127,7 @@ def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> Tas
         signature=task.signature,
         timeout_seconds=task.timeout_seconds,
         command=memory.command_of(context.connection, task.experiment),
+        rerun_after=task.rerun_after,
     )
 
 

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from sqlqueue.manager.leases import Leases
 from sqlqueue.manager.reservations import Reservations
 from sqlqueue.store.directories import Claims
-from sqlqueue.store.outputs import Outputs, Values
+from sqlqueue.store.outputs import Outputs
 from sqlqueue.store.reading import Attempt
+from sqlqueue.store.replacing import Values
 
 MOST_WORKERS: Final = 10_000
 
@@ -26,13 +27,15 @@ class Context:
     """One message's share of a transaction.
 
     `now`: monotonic; `wall`: seconds since 1970, for people.  `rows`: what each directory's CSV
-    gets.  `after`: what to do once the commit is durable.
+    gets, by signature; of those `again` it may have a row, which is replaced.  `after`: what to
+    do once the commit is durable.
     """
 
     connection: Connection
     now: float
     wall: float
-    rows: dict[int, list[Values]] = field(default_factory=dict)
+    rows: dict[int, dict[str, Values]] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
     after: list[Callable[[], None]] = field(default_factory=list)
 
 

@@ -16,10 +16,12 @@ from sqlqueue.errors import NotAuthorised, ProtocolError
 from sqlqueue.manager import (
     adding_to,
     handing_out,
+    holding,
     importing,
     keeping_touch,
     steering,
     taking_in,
+    unlinking,
 )
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
@@ -60,14 +62,18 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
             return steering.retry(request, context)
         case protocol.Cancel():
             return steering.cancel(book, request, context)
+        case protocol.Rerun():
+            return steering.rerun(request, context)
         case protocol.SetPriority():
             return steering.set_priority(request, context)
         case protocol.Pause() | protocol.Resume() | protocol.Drain():
-            return steering.hold(book, request, context)
+            return holding.hold(book, request, context)
         case protocol.DescribeTasks():
             return importing.describe_tasks(request, context)
         case protocol.ImportRows():
             return importing.import_rows(book, request, context)
+        case protocol.Unlink():
+            return unlinking.unlink(book, request, context)
         case protocol.Hello() | protocol.StatusRequest() | protocol.Repair() | protocol.Audit():
             raise ProtocolError(f"{type(request).__name__} is not for the writer")
         case _:

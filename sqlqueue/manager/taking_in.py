@@ -2,7 +2,8 @@
 
 A result always wins: it completes its task from any state but COMPLETED, whoever held the
 lease.  The same result again changes nothing; another one for a completed task is kept as a
-further attempt.  Functions of the notebook, a request and the transaction's context.
+further attempt, and so is one of an attempt from before its task was to run once more.
+Functions of the notebook, a request and the transaction's context.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
     stored = reading.results_of(connection, task.signature)
     if _known(stored, text, attempt, task):
         return Ack()
+    of_before = attempt is not None and attempt.number <= task.rerun_after
     if attempt is not None and any(key == attempt.id for key, _, _ in stored):
         attempt = None  # that attempt has another result already: this is a further one
     report = _report(request, context)
-    if task.state is State.COMPLETED:
+    if task.state is State.COMPLETED or of_before:
         attempt = _end(book, task, attempt, Outcome.SUPERSEDED, report, context)
         queue.keep_result(connection, task, attempt, text)
         context.after.append(lambda: _log_further(task, request.worker_id))
@@ -84,7 +86,9 @@ def complete(
     breaking.completed(task.signature, context)
     values = task.fixed | metrics
     for key, _ in directories:
-        context.rows.setdefault(key, []).append(values)
+        context.rows.setdefault(key, {})[task.signature] = values
+    if task.has_result:
+        context.again.add(task.signature)
     context.after.append(lambda: _log_saved(task, [path for _, path in directories]))
     return len(directories)
 
@@ -176,6 +180,7 @@ def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Conte
         code_version=request.code_version,
         log_file=request.log_file,
         error=request.error if isinstance(request, protocol.TaskFailed) else None,
+        versions=json.dumps(request.versions) if request.versions else "",
     )
 
 
@@ -193,7 +198,7 @@ def _log_saved(task: TaskRow, paths: list[str]) -> None:
 
 def _log_further(task: TaskRow, worker_id: str) -> None:
     log.warning(
-        "Another result for the completed task %s came from %s: kept, not a second row",
+        "Another result for %s, which has one, came from %s: kept, not a second row",
         task.task_id,
         worker_id,
     )
@@ -210,7 +215,8 @@ def log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
 
 
 def log_failed(task: TaskRow, attempt: Attempt, outcome: Outcome, state: State, error: str) -> None:
-    then = "it runs again" if state is State.PENDING else f"it is {state} now"
+    kept = "it keeps the result that it had" if state is State.COMPLETED else f"it is {state} now"
+    then = "it runs again" if state is State.PENDING else kept
     log.warning(
         "Task %s attempt %d on %s: %s: %s; %s",
         task.task_id,

@@ -3,6 +3,7 @@
 * `exp1_0_42`: the task of that id; of several, any.
 * `phase=exp1`, `state=failed`, `worker=gpu0`, `host=node7`, `device=cuda:0`: any of the words
   between commas, in which `*`, `?` and `[...]` stand for what they do in a shell.
+* `code=a1b2c3d`: what it measured comes from that version of the code (`version.py`).
 * `error=CUDA out of memory`: what the last failed attempt said has this in its first line; or the
   name of a kind, as `failures` shows it.
 * Any other name is a parameter: `width_factor=64`, `lr<=0.1`, `model!=cnn`, `optimizer.name=sgd`.
@@ -27,10 +28,11 @@ from sqlqueue.errors import UsageError
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.problems import did_you_mean
 from sqlqueue.plan.signature import canonical
+from sqlqueue.plan.version import is_meant
 
 EVERYTHING: Final = "--all"
-OF_ATTEMPTS: Final = ("worker", "host", "device", "error")
-"""Conditions on the last attempt of a task."""
+OF_ATTEMPTS: Final = ("worker", "host", "device", "error", "code")
+"""Conditions on the last attempt of a task; `code`: on that whose result stands, if one does."""
 MOST_WORDS: Final = 1000
 
 _WORD: Final = re.compile(r"([A-Za-z_][\w.-]*)\s*(<=|>=|!=|==|=|<|>)\s*(.*)", re.DOTALL)
@@ -57,13 +59,15 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What is known of a task's last attempt; `error`: the headline of its last failure, `kind`:
-    the name of its kind (`kind.py`)."""
+    the name of its kind (`kind.py`).  `code`: of the attempt whose result `stands`, if one does."""
 
     worker: str = ""
     host: str = ""
     device: str = ""
     error: str | None = None
     kind: str = ""
+    code: str = ""
+    stands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +206,8 @@ def _ran(condition: Condition, last: Ran) -> bool:
     if condition.name == "error":
         sought = condition.values[0].casefold()
         return last.error is not None and (sought == last.kind or sought in last.error.casefold())
+    if condition.name == "code":
+        return any(is_meant(each, last.code) for each in condition.values)
     if condition.name == "worker":
         return any(is_worker(each, last.worker) for each in condition.values)
     value = last.host if condition.name == "host" else last.device

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, bindparam, select, true
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
-from sqlqueue.protocol import NewTask, PhaseCounts
+from sqlqueue.protocol import NewTask, PhaseCounts, Reused
 from sqlqueue.store import wishing
 from sqlqueue.store.schema import (
+    attempts,
     phases,
     results,
     task_output_dirs,
@@ -63,6 +64,30 @@ def add(
     counts = _count(new, existing, phase_keys, _restore(connection, existing))
     completed = {signature for signature, row in existing.items() if row["has_result"]}
     return counts, [link for link in linked if link[0] in completed]
+
+
+def reused(connection: Connection, new: Sequence[NewTask]) -> list[Reused]:
+    """Those cells that are completed, counted by the version of the code that they come from."""
+    cells = {(each.phase, each.signature): each.experiment for each in new}
+    query = (
+        select(tasks.c.signature, attempts.c.code_version)
+        .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted)
+        .join(attempts, attempts.c.id == results.c.attempt_id)
+        .where(
+            tasks.c.signature.in_({signature for _, signature in cells}),
+            tasks.c.state == State.COMPLETED.value,
+        )
+    )
+    codes = {row.signature: row.code_version for row in connection.execute(query)}
+    counts = Counter(
+        (phase, experiment, codes[signature])
+        for (phase, signature), experiment in cells.items()
+        if signature in codes
+    )
+    return [
+        Reused(phase=phase, experiment=experiment, code=code, count=count)
+        for (phase, experiment, code), count in counts.items()
+    ]
 
 
 def phase_keys_of(connection: Connection, names: Iterable[str]) -> dict[str, int]:

@@ -92,11 +92,18 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
     live = select(attempts.c.signature).where(attempts.c.outcome.is_(None))
     linked = select(task_output_dirs.c.signature)
     state, signature = tasks.c.state, tasks.c.signature
+    open_, over = state.in_(["PENDING", "RUNNING"]), state.in_(["FAILED", "CANCELLED"])
     rules = [
         ("is COMPLETED without a result", (state == "COMPLETED") & signature.not_in(accepted)),
         ("is RUNNING without an attempt", (state == "RUNNING") & signature.not_in(live)),
         ("has a running attempt, but is not RUNNING", (state != "RUNNING") & signature.in_(live)),
-        ("is linked to no output directory", signature.not_in(linked)),
+        ("is linked to no output directory",
+         (open_ | (state == "FAILED")) & signature.not_in(linked)),
+        ("is to run once more without a result",
+         open_ & (tasks.c.rerun_after > 0) & signature.not_in(accepted)),
+        ("has a result and is to run, but not once more",
+         open_ & (tasks.c.rerun_after == 0) & signature.in_(accepted)),
+        ("is FAILED or CANCELLED, but has a result", over & signature.in_(accepted)),
         ("failed with attempts left",
          (state == State.FAILED.value) & (tasks.c.failures < tasks.c.max_attempts)
          & (tasks.c.losses == 0)),

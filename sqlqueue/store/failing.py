@@ -21,6 +21,7 @@ from sqlqueue.plan.selector import Selector
 from sqlqueue.plan.signature import canonical
 from sqlqueue.protocol import CANNOT_RUN
 from sqlqueue.store import selecting
+from sqlqueue.store.reruns import FAILED, IN_VAIN
 from sqlqueue.store.schema import attempts, tasks
 
 MOST_NAMED: Final = 5
@@ -30,17 +31,21 @@ LATELY_ATTEMPTS: Final = 1000
 """So many attempts back it is looked for what could not be run: the table may hold millions."""
 LATELY_COMPLETED: Final = 20_000
 """So many completed attempts back it is looked for what tells failures from them."""
-OPEN: Final = (State.PENDING, State.RUNNING, State.FAILED)
+TOLD: Final = (State.PENDING, State.RUNNING, State.FAILED, State.COMPLETED)
 REST: Final = Said("FAILED", ("what else was said",), ())
 
 
 @dataclass(slots=True)
 class Group:
-    """Tasks whose last failure was of one kind; `shared`: parameters with one value in all."""
+    """Tasks whose last failure was of one kind; `shared`: parameters with one value in all.
+
+    `final`: failed for good; `kept`: so too, but they ran once more and have results of before.
+    """
 
     said: Said
     count: int = 0
     final: int = 0
+    kept: int = 0
     phases: Counter[str] = field(default_factory=Counter)
     task_ids: list[str] = field(default_factory=list)
     shared: dict[str, Any] | None = None
@@ -51,6 +56,7 @@ class Group:
         self.said = self.said.joined(told) if self.said.fixed == told.fixed else self.said
         self.count += 1
         self.final += failed["state"] == State.FAILED.value
+        self.kept += failed["state"] == State.COMPLETED.value
         self.phases[phase] += 1
         if len(self.task_ids) < MOST_NAMED:
             self.task_ids.append(failed["task_id"])
@@ -75,7 +81,8 @@ class Group:
 
 
 def groups(connection: Connection, selector: Selector) -> list[Group]:
-    """Tasks that are not completed and failed last time, by the kind, the most frequent first."""
+    """Tasks that are not completed and failed last time, or ran once more in vain, by the kind, the
+    most frequent first."""
     found: dict[str, Group] = {}
     for failed, phase in _failed(connection, selector):
         told = said(failed["outcome"], failed["error"])
@@ -116,7 +123,7 @@ def _failed(connection: Connection, selector: Selector) -> Iterator[tuple[RowMap
     after: int | None = 0
     while after is not None:
         bite = selecting.bite(connection, selector, after)
-        phase_of = {each.signature: each.phase for each in bite.tasks if each.state in OPEN}
+        phase_of = {each.signature: each.phase for each in bite.tasks if each.state in TOLD}
         for row in connection.execute(_last_failures(list(phase_of))).mappings():
             yield row, phase_of[row["signature"]]
         after = bite.next
@@ -126,7 +133,10 @@ def _last_failures(signatures: list[str]) -> Any:
     column = attempts.c
     last = (
         select(column.signature, func.max(column.number).label("number"))
-        .where(column.signature.in_(signatures), column.outcome.in_(selecting.FAILED))
+        .join(tasks, tasks.c.signature == column.signature)
+        .where(column.signature.in_(signatures), column.outcome.in_(FAILED))
+        .where(column.number > tasks.c.rerun_after)
+        .where((tasks.c.state != State.COMPLETED.value) | IN_VAIN)
         .group_by(column.signature)
         .subquery()
     )
@@ -144,7 +154,7 @@ def failures(connection: Connection) -> list[dict[str, Any]]:
     last = (
         select(column.signature, func.max(column.number).label("number"))
         .join(tasks, tasks.c.signature == column.signature)
-        .where(tasks.c.state == State.FAILED.value, column.outcome.in_(selecting.FAILED))
+        .where(tasks.c.state == State.FAILED.value, column.outcome.in_(FAILED))
         .group_by(column.signature)
         .subquery()
     )
@@ -173,7 +183,7 @@ def given_back(connection: Connection) -> list[dict[str, Any]]:
     query = (
         select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error)
         .join(tasks, tasks.c.signature == attempts.c.signature)
-        .where(attempts.c.id > newest - LATELY_ATTEMPTS)
+        .where(attempts.c.id > newest - LATELY_ATTEMPTS, attempts.c.number > tasks.c.rerun_after)
         .where(tasks.c.state == State.PENDING.value)
         .where(attempts.c.outcome == Outcome.RELEASED.value)
         .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))

@@ -52,6 +52,12 @@ class TaskRow:
     failures: int
     losses: int
     held: bool
+    rerun_after: int
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result stands: its own, or that of before while it runs once more."""
+        return self.state is State.COMPLETED or self.rerun_after > 0
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -90,6 +96,7 @@ TASK = (
         tasks.c.failures,
         tasks.c.losses,
         tasks.c.held,
+        tasks.c.rerun_after,
     )
     .select_from(tasks)
     .join(phases, phases.c.id == tasks.c.phase_id)

@@ -85,6 +85,8 @@ phases = Table(
 
 # One task per signature.  `phase_id` is where it appeared first.  `held`: whoever wants it is
 # paused, so it is not handed out; kept here, so that a claim looks past none of those.
+# `rerun_after`: its last attempt when it was last to run once more; what those up to it measured
+# is of before.  0: never.
 tasks = Table(
     "tasks",
     metadata,
@@ -105,6 +107,7 @@ tasks = Table(
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
     Column("held", Boolean, nullable=False, server_default=text("0")),
+    Column("rerun_after", Integer, nullable=False, server_default="0"),
     CheckConstraint(_one_of("state", State), name="state"),
 )
 _claimable: Final = text("state = 'PENDING' AND held = 0")
@@ -123,6 +126,7 @@ Index(
     sqlite_where=_claimable,
 )
 Index("ix_tasks_state", tasks.c.state)
+Index("ix_tasks_rerun", tasks.c.state, sqlite_where=text("rerun_after > 0"))
 
 # Which phases want which task, and with what urgency; the largest of those that stand holds.
 # `asked_priority`: a person's word, which holds over that of the sweep file.
@@ -171,6 +175,7 @@ task_output_dirs = Table(
 )
 
 # Every run of a task.  `outcome` is NULL while it runs; at most one per task runs.
+# `code_version`: `plan/version.py`; `versions`: of Python, sqlqueue and libraries, as JSON.
 attempts = Table(
     "attempts",
     metadata,
@@ -189,6 +194,7 @@ attempts = Table(
     Column("log_file", Text, nullable=False, server_default=""),
     Column("request_id", Text),
     Column("lease_seconds", Float, nullable=False),
+    Column("versions", Text, nullable=False, server_default="{}"),
     UniqueConstraint("signature", "number"),
     CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', Outcome)}", name="outcome"),
 )

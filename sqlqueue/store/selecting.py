@@ -9,31 +9,37 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from sqlqueue.errors import UnknownTask
-from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.lifecycle import State
 from sqlqueue.plan.headline import headline
 from sqlqueue.plan.kind import said
 from sqlqueue.plan.selector import Ran, Selector, fitting
-from sqlqueue.store.schema import attempts, experiment_parameters, phases, task_phases, tasks
-from sqlqueue.store.wishing import BITE_TASKS
-
-FAILED: Final = tuple(
-    each.value for each in (Outcome.FAILED, Outcome.OOM, Outcome.TIMEOUT, Outcome.LOST)
+from sqlqueue.store.reruns import FAILED
+from sqlqueue.store.schema import (
+    attempts,
+    experiment_parameters,
+    phases,
+    results,
+    task_phases,
+    tasks,
 )
+from sqlqueue.store.wishing import BITE_TASKS
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a verb needs to know of a task that was selected."""
+    """What a verb needs to know of a task that was selected.  `again`: it has a result that stands
+    while it is to run once more."""
 
     signature: str
     task_id: str
     phase: str
     state: State
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -59,14 +65,15 @@ def bite(connection: Connection, selector: Selector, after: int) -> Bite:
         conditions += [tasks.c.id > after, tasks.c.id <= after + BITE_TASKS]
     query = (
         select(*(tasks.c[name] for name in ("signature", "task_id", "state", "parameters")))
-        .add_columns(phases.c.name)
+        .add_columns(phases.c.name, tasks.c.rerun_after)
         .join(phases, phases.c.id == tasks.c.phase_id)
         .where(*conditions)
         .order_by(tasks.c.id)
     )
-    for signature, task_id, state, parameters, phase in connection.execute(query):
+    for signature, task_id, state, parameters, phase, after_ in connection.execute(query):
         if not selector.parameters or selector.fits(json.loads(parameters), found.met):
-            found.tasks.append(Chosen(signature, task_id, phase, State(state)))
+            again = after_ > 0 and state != State.COMPLETED.value
+            found.tasks.append(Chosen(signature, task_id, phase, State(state), again))
     if selector.of_attempts:
         last_of = last_attempts(connection, [each.signature for each in found.tasks])
         found.tasks = [
@@ -126,15 +133,23 @@ def last_attempts(connection: Connection, signatures: Sequence[str]) -> dict[str
     column = attempts.c
     query = (
         select(column.signature, column.worker_id, column.host, column.device)
-        .add_columns(column.outcome, column.error)
+        .add_columns(column.outcome, column.error, column.code_version, results.c.id)
+        .outerjoin(
+            results,
+            (results.c.signature == column.signature)
+            & results.c.accepted
+            & (results.c.attempt_id == column.id),
+        )
         .where(column.signature.in_(signatures))
         .order_by(column.signature, column.number)
     )
     found: dict[str, Ran] = {}
-    for signature, worker, host, device, outcome, error in connection.execute(query):
+    for signature, worker, host, device, outcome, error, code, result in connection.execute(query):
         before = found.get(signature, Ran())
         text, kind = before.error, before.kind
         if outcome in FAILED:
             text, kind = headline(error or ""), said(outcome, error).kind
-        found[signature] = Ran(worker, host, device, text, kind)
+        code = before.code if before.stands else code
+        stands = before.stands or result is not None
+        found[signature] = Ran(worker, host, device, text, kind, code, stands)
     return found

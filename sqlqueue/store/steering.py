@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import Event, State, move
@@ -22,11 +22,13 @@ from sqlqueue.plan.selector import is_worker
 from sqlqueue.store import wishing
 from sqlqueue.store.reading import Attempt, running_of_tasks
 from sqlqueue.store.schema import (
+    attempts,
     breakers,
     drains,
     meta,
     phases,
     streaks,
+    task_output_dirs,
     task_phases,
     tasks,
     workers,
@@ -40,6 +42,11 @@ _DRAINS: Final = select(drains).order_by(drains.c.id)
 _PAUSED_PHASES: Final = select(phases.c.name).where(phases.c.paused).order_by(phases.c.id)
 _BROKEN_PHASES: Final = _PAUSED_PHASES.join(breakers, breakers.c.phase_id == phases.c.id)
 _ANY_PENDING: Final = select(tasks.c.id).where(tasks.c.state == State.PENDING.value).limit(1)
+_LAST_ATTEMPT: Final = (
+    select(func.max(attempts.c.number))
+    .where(attempts.c.signature == tasks.c.signature)
+    .scalar_subquery()
+)
 _MOVE: Final = tasks.update().where(tasks.c.signature == bindparam("of_signature"))
 
 
@@ -61,6 +68,24 @@ def retry(connection: Connection, chosen: Sequence[Chosen]) -> None:
             for each in chosen
         ]
         connection.execute(_MOVE.values(state=bindparam("to"), failures=0, losses=0), rows)
+
+
+def rerun(connection: Connection, chosen: Sequence[Chosen]) -> None:
+    """Completed tasks are pending, with no attempt counted against them; their results stand."""
+    if chosen:
+        rows = [
+            {"of_signature": each.signature, "to": move(each.state, Event.RERUN).value}
+            for each in chosen
+        ]
+        anew = {"failures": 0, "losses": 0, "rerun_after": _LAST_ATTEMPT}
+        connection.execute(_MOVE.values(state=bindparam("to"), **anew), rows)
+
+
+def linked(connection: Connection, chosen: Sequence[Chosen]) -> set[str]:
+    """Of these tasks those that an output directory wants."""
+    column = task_output_dirs.c.signature
+    query = select(column).where(column.in_([each.signature for each in chosen]))
+    return set(connection.execute(query).scalars())
 
 
 def wanted_by(connection: Connection, chosen: Sequence[Chosen]) -> dict[str, set[int]]:
@@ -92,13 +117,14 @@ def _withdraw(
 
 
 def cancel(connection: Connection, chosen: Sequence[Chosen]) -> list[Attempt]:
-    """Tasks that nobody wants are CANCELLED; returns their attempts that run and are to end."""
+    """Tasks that nobody wants are CANCELLED, and COMPLETED as they were if they were to run once
+    more; returns their attempts that run and are to end."""
     if not chosen:
         return []
-    rows = [
-        {"of_signature": each.signature, "to": move(each.state, Event.CANCEL).value}
-        for each in chosen
-    ]
+    rows = []
+    for each in chosen:
+        event = Event.KEEP if each.again else Event.CANCEL
+        rows.append({"of_signature": each.signature, "to": move(each.state, event).value})
     connection.execute(_MOVE.values(state=bindparam("to")), rows)
     live = [each.signature for each in chosen if each.state is State.RUNNING]
     return running_of_tasks(connection, live)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
-from sqlqueue.store import breaker, engine, failing, records, steering
+from sqlqueue.store import breaker, engine, failing, records, reruns, steering
 from sqlqueue.store.estimate import Estimate
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
@@ -101,6 +101,7 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
+        **reruns.figures(connection),
         "paused": steering.is_queue_paused(connection),
         "held": _held(connection, totals["pending"]),
         "drained": [each.shown() for each in steering.all_drains(connection)],

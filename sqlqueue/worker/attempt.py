@@ -121,7 +121,8 @@ class Attempt:
         return replace(ending, outcome=STOPPED) if by_signal else ending
 
     def _explain(self, ending: Ending) -> Ending:
-        """The ending, in view of why it was ended early."""
+        """The ending, in view of why it was ended early, and with what it ran with."""
+        ending = self._child.completed(ending)
         if ending.outcome == COMPLETED:
             return ending
         if ending.outcome == STOPPED and self.why is None:

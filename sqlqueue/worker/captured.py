@@ -6,7 +6,7 @@ longer than `MOST_BYTES`, its middle is left out, and a line says how much that 
 
 Promises: an attempt has a place for its output, and if it is only the null device; the
 first and the last of what it printed stay, in a bounded file, under whatever name or none
-the file has by then.  What is not here: showing it (`showing.py`).
+the file has by then.  What is not here: showing it (`following.py`).
 """
 
 from __future__ import annotations

@@ -23,12 +23,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from sqlqueue.plan.headline import headline
-from sqlqueue.worker import fault, outcome, program
+from sqlqueue.worker import code, fault, outcome, program, versions
 from sqlqueue.worker.exits import ProgramFailed
 from sqlqueue.worker.metrics import plain, plain_mapping, text
 from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
@@ -105,6 +105,7 @@ class Child:
         self._stop = Stop()
         self._sources = Sources(root)
         self._surroundings = Surroundings(root, self._stop.tell)
+        self._code = code.Loaded(root)
 
     def run(self, order: Order) -> bool:
         """Runs the attempt; says whether another can follow."""
@@ -135,7 +136,8 @@ class Child:
         if left:
             _say(f"sqlqueue: {len(left)} processes that it left running are ended")
         retire = ending.retire or bool(threads) or bool(left)
-        return dataclasses.replace(ending, retire=retire, sources=self._sources.look())
+        ran: dict[str, Any] = {"code_version": self._code.version, "versions": _versions(order)}
+        return dataclasses.replace(ending, retire=retire, sources=self._sources.look(), **ran)
 
     def _attempt(self, order: Order) -> Ending:
         begun, loaded = time.perf_counter(), False
@@ -150,13 +152,20 @@ class Child:
             return self._raised(error, seconds, outcome.UNAVAILABLE if missing else "")
 
     def _load(self, order: Order) -> Callable[[dict[str, Any], Any], Any]:
-        from sqlqueue.experiments import load
+        from sqlqueue.experiments import command, load
 
         if order.command is not None:
+            self._note_code(order, command.files(order.command, self._root))
             return program.Program(order, self._root, lambda: self._stop.told)
         function = load(order.experiment, self._root)
-        self._sources.look()
+        self._note_code(order, self._sources.look())
         return function
+
+    def _note_code(self, order: Order, files: Iterable[str | Path]) -> None:
+        """Of what was just loaded; told at once, since this process may die of it."""
+        if self._code.note(order.experiment, files, may_change=order.command is not None):
+            told = {"code_version": self._code.version, "versions": _versions(order)}
+            self._notices.send(type="loaded", **told)
 
     def _handle(self, order: Order) -> Any:
         from sqlqueue.experiments.run import Run
@@ -190,6 +199,11 @@ class Child:
         said = fault.describe(error)
         _say(said)
         return Ending(kind or fault.outcome(error), error=said, seconds=seconds, retire=True)
+
+
+def _versions(order: Order) -> dict[str, str]:
+    """A command's program runs with others than this process."""
+    return versions.own() if order.command is not None else versions.loaded()
 
 
 def _save(order: Order, ending: Ending) -> str:

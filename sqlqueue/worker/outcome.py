@@ -95,7 +95,7 @@ class Ending:
     """How an attempt ended.
 
     `retire`: the child is not fit for another task.  `sources`: the source files that it
-    has loaded, with what they were like then.
+    has loaded, with what they were like then.  `code_version`, `versions`: what it ran with.
     """
 
     outcome: str
@@ -104,6 +104,8 @@ class Ending:
     seconds: float = 0.0
     retire: bool = False
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
+    code_version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def write(
@@ -156,8 +158,9 @@ def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | Release
         "host": order.host,
         "device": order.device,
         "seconds": ending.seconds,
-        "code_version": order.code_version,
+        "code_version": ending.code_version or order.code_version,
         "log_file": order.log_file,
+        "versions": ending.versions,
     }
     if ending.outcome == COMPLETED:
         return SubmitResult(signature=order.signature, result_data=ending.metrics, **common)

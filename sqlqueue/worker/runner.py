@@ -8,7 +8,6 @@ with the manager (`asking.py`), one attempt's watch (`attempt.py`), signals.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import Counter
 from pathlib import Path
@@ -20,7 +19,7 @@ import msgspec
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, ProtocolError, QueueError
 from sqlqueue.plan.headline import headline
 from sqlqueue.protocol import Held, Release, TaskReply
-from sqlqueue.worker import code, outcome
+from sqlqueue.worker import outcome
 from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.attempt import Attempt, Cancel, Stop
 from sqlqueue.worker.captured import capture
@@ -53,7 +52,6 @@ class Runner:
         self._grace_seconds = grace_seconds
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._child: ChildProcess | None = None
-        self._code_version = ""
 
     def run(self) -> None:
         """Never raises: what went wrong is logged and in `exit_status`."""
@@ -103,7 +101,7 @@ class Runner:
         except OSError as error:
             self.asker.hand_back(self._release(order, f"no child process: {error}"), order)
             raise QueueError(f"cannot start a child process: {error}") from error
-        return self._attempt(dataclasses.replace(order, code_version=self._code_version), task)
+        return self._attempt(order, task)
 
     def _attempt(self, order: Order, task: TaskReply) -> TaskReply | None:
         assert self._child is not None
@@ -150,10 +148,8 @@ class Runner:
         if self._child is not None and not self._child.fit_for(order.experiment):
             self._drop_child()
         if self._child is None:
-            root, log_path = self._place.root, Path(order.log)
-            self._code_version = code.version(root)
             self._child = ChildProcess(
-                root, order.experiment, self._environment, log_path, self._inbox
+                self._place.root, order.experiment, self._environment, Path(order.log), self._inbox
             )
 
     def _drop_child(self) -> None:
