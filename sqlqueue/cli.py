@@ -54,19 +54,24 @@ def init(
     context: typer.Context,
     files: options.Files,
     dry_run: options.DryRun = False,
+    prune: options.Prune = False,
+    yes: options.Yes = False,
     set_aside: options.SetAside = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Add what the sweep files want: new cells, links to shared ones, rows of completed ones.
 
-    Idempotent: a second run adds nothing.
+    Idempotent: a second run adds nothing.  --dry-run is the plan: what would be added, what is
+    in no file any more, and how long it is likely to take.
+
+    Example: sqlqueue init --dry-run --prune configs/*.yaml
     """
     queue = queue_of(context, home, verbose, WARNING)
     if dry_run:
         _survey(queue, files, set_aside)
     else:
-        _add(queue, files, set_aside)
+        _add(queue, files, set_aside, prune, yes)
     return EXIT_DONE
 
 
@@ -81,14 +86,17 @@ def _survey(queue: Home, files: list[Path], set_aside: bool) -> None:
     print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
 
 
-def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
+def _add(
+    queue: Home, files: list[Path], set_aside: bool, prune: bool = False, yes: bool = False
+) -> set[str]:
     """The names of the phases that the files have."""
-    from sqlqueue.initialise import initialise
+    from sqlqueue.initialise import Pruning, initialise
     from sqlqueue.progress import shown
     from sqlqueue.report_init import added_lines
     from sqlqueue.tables import page_of
 
-    added = initialise(queue, files, shell.notice, shown, set_aside)
+    pruning = (Pruning.UNASKED if yes else Pruning.ASKED) if prune else Pruning.NOT
+    added = initialise(queue, files, shell.notice, shown, set_aside, prune=pruning)
     print_lines(added_lines(added, page_of(sys.stdout)))
     return set(added.phases)
 
@@ -119,18 +127,22 @@ def work(
     slots: options.Slots = 1,
     wait: options.Wait = False,
     require_gpu: options.RequireGpu = False,
+    time_limit: options.TimeLimit = None,
     manager: options.Manager = None,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Run a worker: fetch tasks, run each in a child process, submit the results.
 
-    Waits for a manager that is not there yet; exits 0 when all is finished.
+    Waits for a manager that is not there yet; exits 0 when all is finished.  SIGUSR1 and SIGTERM
+    have what runs save its state and give it back, uncharged.
+
+    Example: sqlqueue work --gpu 0 --time-limit 3:50:00
     """
     queue = queue_of(context, home, verbose, INFO)
     from sqlqueue import working
 
-    wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu)
+    wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu, time_limit)
     return working.work(queue, wish, manager)
 
 

@@ -24,10 +24,16 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     if not request.tasks:
         return protocol.AddedReply(phases={}, delivered=0)
     keys = book.claims.keys(connection, (each.output_dir for each in request.tasks))
-    counts, due = adding.add(connection, request.tasks, keys, context.wall)
-    if due:
-        _deliver_known(book, due, context)
-    return protocol.AddedReply(phases=counts, delivered=len(due))
+    seconds = book.estimates.paces(connection, context.now).usually
+    added = adding.add(
+        connection, request.tasks, keys, context.wall, given=request.given, seconds=seconds
+    )
+    book.estimates.note()
+    if added.due:
+        _deliver_known(book, added.due, context)
+    return protocol.AddedReply(
+        phases=added.phases, delivered=len(added.due), shared_with=added.shared_with
+    )
 
 
 def _know_experiments(request: protocol.AddTasks, context: Context) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from sqlqueue.manager.estimates import Estimates
 from sqlqueue.manager.leases import Leases
 from sqlqueue.manager.reservations import Reservations
 from sqlqueue.store.directories import Claims
@@ -55,6 +56,7 @@ class Notebook:
         self.claims = claims
         self.leases = Leases()
         self.reservations = Reservations()
+        self.estimates = Estimates()
         self.workers: dict[str, WorkerSeen] = {}
 
     def grant_after(self, attempt: Attempt, context: Context) -> None:

@@ -13,7 +13,14 @@ from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.errors import NotAuthorised, ProtocolError
-from sqlqueue.manager import adding_to, handing_out, keeping_touch, steering, taking_in
+from sqlqueue.manager import (
+    adding_to,
+    handing_out,
+    keeping_touch,
+    pruning,
+    steering,
+    taking_in,
+)
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import memory, reading
@@ -49,6 +56,10 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
         case protocol.DescribeExperiments():
             known = memory.recall(context.connection, request.names)
             return protocol.ExperimentsReply(experiments=known)
+        case protocol.RememberFiles():
+            return pruning.remember_files(request, context)
+        case protocol.Prune():
+            return pruning.prune(request, context)
         case protocol.Retry():
             return steering.retry(request, context)
         case protocol.Cancel():

@@ -14,15 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.store import engine, failing, records, steering
-from sqlqueue.store.estimate import Estimate
+from sqlqueue.store.counting import EVERY
+from sqlqueue.store.estimate import Work
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
+from sqlqueue.store.planned import directory_tallies
+from sqlqueue.store.schema import attempts, phases, tasks
 
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
@@ -36,13 +38,15 @@ _looking: Final = threading.Lock()
 def offline_status(home: Home) -> dict[str, Any]:
     """The figures when no manager answers."""
     found = figures(home)
-    for each in found["directories"]:
+    del found["work"]
+    for each in (*found["directories"], *found["phases"]):
         del each["key"]
     return found
 
 
 def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
-    """Everything that the database and the folders tell; `key` names each directory's record.
+    """Everything that the database and the folders tell, and more for a manager that knows more:
+    `key` names the record of each directory and phase, `work` is what is left.
 
     `own_writer`: as for `open_reader`.
     """
@@ -81,26 +85,24 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
 
 def from_database(connection: Connection) -> dict[str, Any]:
     """Everything that one snapshot of the database tells."""
-    totals = counted(
-        (state, count)
-        for state, count in connection.execute(
-            select(tasks.c.state, func.count()).group_by(tasks.c.state)
-        )
-    )
-    estimate = Estimate(connection)
+    work = Work(connection)
+    totals = counted(work.states(EVERY).items())
+    forecast = work.forecast()
     finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
     return {
         "totals": totals,
-        "phases": _phases(connection, estimate),
+        "phases": _phases(connection, work, forecast.phases),
         "directories": _directories(connection),
-        "workers": _workers(connection),
+        "workers": _workers(connection, work),
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
         "paused": steering.is_queue_paused(connection),
         "drained": [each.shown() for each in steering.all_drains(connection)],
-        "eta_seconds": estimate.total_seconds(),
+        "eta_seconds": forecast.total,
+        "work_seconds": work.work_seconds(),
         "done": finished,
+        "work": work,
     }
 
 
@@ -113,24 +115,18 @@ def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
     return counts
 
 
-def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
+def _phases(
+    connection: Connection, work: Work, ends: Mapping[int, float | None]
+) -> list[dict[str, Any]]:
     """Counts per phase, in the order in which the phases appeared."""
-    wish = task_phases.c
-    query = (
-        select(wish.phase_id, tasks.c.state, func.count())
-        .join(tasks, tasks.c.signature == wish.signature)
-        .where(wish.withdrawn.is_(False))
-        .group_by(wish.phase_id, tasks.c.state)
-    )
-    states: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for phase_id, state, count in connection.execute(query):
-        states[phase_id].append((state, count))
     named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
         {
+            "key": key,
             "phase": name,
-            **counted(states[key]),
-            "eta_seconds": estimate.phase_seconds(key),
+            **counted(work.states(key).items()),
+            "eta_seconds": ends.get(key, 0.0),
+            "work_seconds": work.work_seconds(key),
             "paused": paused,
             "asked_priority": asked,
         }
@@ -139,12 +135,8 @@ def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
 
 
 def _directories(connection: Connection) -> list[dict[str, Any]]:
-    link = task_output_dirs.c
-    query = (
-        select(link.directory_id, tasks.c.state, func.count())
-        .join(tasks, tasks.c.signature == link.signature)
-        .group_by(link.directory_id, tasks.c.state)
-    )
+    tally = directory_tallies.c
+    query = select(tally.directory_id, tally.state, tally.cells)
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for key, state, count in connection.execute(query):
         states[key].append((state, count))
@@ -161,7 +153,7 @@ def _directories(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _workers(connection: Connection) -> list[dict[str, Any]]:
+def _workers(connection: Connection, work: Work) -> list[dict[str, Any]]:
     """Who ran what when the manager was last there."""
     query = (
         select(attempts, tasks.c.task_id)
@@ -189,7 +181,13 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
         seconds = round(max(0.0, now - row.started_at), 1)
         progress: dict[str, Any] = {"step": None, "total": None, "metrics": {}}
         worker["tasks"].append(
-            {"task_id": row.task_id, "attempt": row.number, "seconds": seconds, **progress}
+            {
+                "task_id": row.task_id,
+                "attempt": row.number,
+                "seconds": seconds,
+                "left_seconds": work.expected(row.task_id),
+                **progress,
+            }
         )
     return list(found.values())
 
