@@ -186,9 +186,14 @@ RequireGpu = Annotated[
 
 def _limit(text: Any) -> float:
     """A time limit, as `timeout` in a sweep file."""
+    from contextlib import suppress
+
     from sqlqueue.plan.settings import DURATION, seconds_of
 
-    seconds = seconds_of(str(text))
+    value: Any = str(text)
+    with suppress(ValueError):
+        value = float(value)
+    seconds = seconds_of(value)
     if seconds is None:
         raise typer.BadParameter(f"found {text!r}, expected {DURATION}")
     return seconds

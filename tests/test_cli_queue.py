@@ -207,7 +207,8 @@ KEYS = {
     "queue": str, "home": str, "root": str, "as_of": str, "manager": dict, "totals": dict,
     "phases": list, "directories": list, "workers": list, "failures": list, "given_back": list,
     "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)),
-    "work_seconds": (float, int, type(None)), "done": bool, "private_copy": bool,
+    "work_seconds": (float, int, type(None)), "done": bool, "paused": bool, "drained": list,
+    "private_copy": bool,
 }  # fmt: skip
 
 

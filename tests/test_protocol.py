@@ -28,6 +28,10 @@ REPLIES = [
     protocol.StatusReply(status={"x": math.inf}),
     protocol.PreparedReply(set_aside=[]),
     protocol.AddedReply(phases={"p": protocol.PhaseCounts(cells=2)}, delivered=1),
+    protocol.FilesReply(
+        phases={"p": protocol.PhaseStands(given=True, elsewhere=["b.yaml"], wanted=3)}
+    ),
+    protocol.PrunedReply(phases={"p": {"PENDING": 2}}, shared=1, next=2000),
     protocol.RepairedReply(actions=["none"]),
     protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),

@@ -27,6 +27,7 @@ NESTED = (
     protocol.ExperimentMemory,
     protocol.ParameterMemory,
     protocol.PhaseCounts,
+    protocol.PhaseStands,
 )
 LIMITS = [name for name, value in vars(protocol).items() if type(value) in (int, float)]
 MESSAGES = [(kind, SAID) for kind in REQUESTS] + [(kind, ANSWERED) for kind in REPLIES]

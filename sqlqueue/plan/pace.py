@@ -35,8 +35,9 @@ MOST_EFFECTS: Final = 3
 LEAST_SHARE: Final = 0.2
 LEAST_DEVIATION: Final = math.log(1.1)
 """What is explained to a tenth needs no more explaining."""
+LEAST_POINTS: Final = 4
 LEAST_SPREAD: Final = math.log(4)
-"""Costs within a factor of four do not tell by which power of them durations grow."""
+"""Sizes within a factor of four do not tell by which power of them durations grow."""
 STEEPEST_COST: Final = 2.0
 STEEPEST: Final = 3.0
 _SMALLEST_COST: Final = 1e-9
@@ -189,11 +190,16 @@ def _log_cost(shape: Shape) -> float:
 
 def _slope_of_cost(points: Sequence[_Point]) -> float:
     """By which power of the cost durations grow."""
-    logs = {_log_cost(each.shape) for each in points}
-    if len(logs) < 3 or max(logs) - min(logs) < LEAST_SPREAD:
+    logs = [_log_cost(each.shape) for each in points]
+    if not _tells(logs):
         return 1.0
-    slope = _slope([(_log_cost(each.shape), each.log) for each in points])
+    slope = _slope(zip(logs, (each.log for each in points), strict=True))
     return min(max(slope, 0.0), STEEPEST_COST)
+
+
+def _tells(logs: Sequence[float]) -> bool:
+    """Whether sizes differ enough for a slope over their logarithms."""
+    return max(logs) - min(logs) >= LEAST_SPREAD
 
 
 def _slope(pairs: Iterable[tuple[float, float]]) -> float:
@@ -218,7 +224,7 @@ def _varying(points: Sequence[_Point]) -> list[str]:
 def _best(points: Sequence[_Point], rest: list[float], names: Iterable[str]) -> _Effect | None:
     """The parameter that explains most, if that is enough to be believed."""
     before = _deviation(rest)
-    if len(points) < 3 or before < LEAST_DEVIATION:
+    if len(points) < LEAST_POINTS or before < LEAST_DEVIATION:
         return None
     found = [_effect(points, rest, name) for name in names]
     scores = [_deviation(_centred(_without(points, rest, each))) for each in found]
@@ -228,8 +234,9 @@ def _best(points: Sequence[_Point], rest: list[float], names: Iterable[str]) -> 
 
 def _effect(points: Sequence[_Point], rest: Sequence[float], name: str) -> _Effect:
     values = [each.shape.parameters.get(name) for each in points]
-    if all(map(_is_size, values)):
-        slope = _slope(zip(map(math.log, values), rest, strict=True))
+    logs = [math.log(each) for each in values if _is_size(each)]
+    if len(logs) == len(values) and _tells(logs):
+        slope = _slope(zip(logs, rest, strict=True))
         return _Effect(name, min(max(slope, -STEEPEST), STEEPEST), {})
     groups: dict[str, list[float]] = defaultdict(list)
     for value, each in zip(values, rest, strict=True):
