@@ -1,4 +1,4 @@
-"""The counts that the database keeps by itself; that they agree is proved whenever a test leaves."""
+"""The counts that the database keeps by itself; that they agree is proved when a test leaves."""
 
 from __future__ import annotations
 
