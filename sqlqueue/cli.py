@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -20,6 +20,9 @@ from sqlqueue.command_line import INFO, NOTHING, WARNING, Shared, print_lines, q
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from sqlqueue.frugal import command_of
 from sqlqueue.home import Home
+
+if TYPE_CHECKING:
+    from sqlqueue.added import Added
 
 HELP_COLUMNS: Final = 100
 
@@ -57,6 +60,7 @@ def init(
     prune: options.Prune = False,
     yes: options.Yes = False,
     set_aside: options.SetAside = False,
+    as_json: options.PlanJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -68,37 +72,37 @@ def init(
     Example: sqlqueue init --dry-run --prune configs/*.yaml
     """
     queue = queue_of(context, home, verbose, WARNING)
-    if dry_run:
-        _survey(queue, files, set_aside)
+    from sqlqueue.report_init import added_json, added_lines, survey_lines
+    from sqlqueue.tables import page_of
+
+    added = (
+        _survey(queue, files, set_aside) if dry_run else _add(queue, files, set_aside, prune, yes)
+    )
+    if as_json:
+        print_lines([added_json(added, dry_run)])
+    elif dry_run:
+        print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
     else:
-        _add(queue, files, set_aside, prune, yes)
+        print_lines(added_lines(added, page_of(sys.stdout)))
     return EXIT_DONE
 
 
-def _survey(queue: Home, files: list[Path], set_aside: bool) -> None:
+def _survey(queue: Home, files: list[Path], set_aside: bool) -> Added:
     from sqlqueue.initialise import survey
     from sqlqueue.progress import shown
-    from sqlqueue.report_init import survey_lines
-    from sqlqueue.tables import page_of
 
     sys.dont_write_bytecode = True  # the experiments' modules are imported: nothing is written
-    added = survey(queue, files, shown, set_aside)
-    print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
+    return survey(queue, files, shown, set_aside)
 
 
 def _add(
     queue: Home, files: list[Path], set_aside: bool, prune: bool = False, yes: bool = False
-) -> set[str]:
-    """The names of the phases that the files have."""
+) -> Added:
     from sqlqueue.initialise import Pruning, initialise
     from sqlqueue.progress import shown
-    from sqlqueue.report_init import added_lines
-    from sqlqueue.tables import page_of
 
     pruning = (Pruning.UNASKED if yes else Pruning.ASKED) if prune else Pruning.NOT
-    added = initialise(queue, files, shell.notice, shown, set_aside, prune=pruning)
-    print_lines(added_lines(added, page_of(sys.stdout)))
-    return set(added.phases)
+    return initialise(queue, files, shell.notice, shown, set_aside, prune=pruning)
 
 
 @app.command(short_help="Run the manager.")
@@ -160,10 +164,13 @@ def run(
     task failed.
     """
     queue = queue_of(context, home, verbose, WARNING)
-    phases = _add(queue, files, set_aside)
+    added = _add(queue, files, set_aside)
+    from sqlqueue.report_init import added_lines
+    from sqlqueue.tables import page_of
     from sqlqueue.together import together
 
-    return together(queue, phases, verbose)
+    print_lines(added_lines(added, page_of(sys.stdout)))
+    return together(queue, set(added.phases), verbose)
 
 
 @app.command(short_help="Show progress, workers, failures and what is left.")

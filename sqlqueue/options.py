@@ -142,6 +142,7 @@ Everything = Annotated[bool, _flag("--all", "Everything, instead of a selector."
 DrySteering = Annotated[bool, _flag("--dry-run", "Show what would be done; change nothing.")]
 Yes = Annotated[bool, _flag("--yes", "Do it without asking, as scripts must.", "-y")]
 FailuresJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
+PlanJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 SteeredJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 
 Host = Annotated[

@@ -5,10 +5,13 @@ Pure: what was added goes in, lines come out.  What is not here: adding.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from sqlqueue.added import Added
 from sqlqueue.figures import duration, plural, thousands
@@ -153,3 +156,28 @@ def survey_lines(added: Added, root: Path, page: Page) -> list[str]:
     last = f"Dry run: nothing was written ({directories})"
     told += unjudged(added)
     return [*added_lines(added, page), *_painted(told, page), last]
+
+
+def added_json(added: Added, dry_run: bool) -> str:
+    """The same for programs, as docs/COMMANDS.md describes it."""
+    names = [*added.phases, *(each for each in added.gone if each not in added.phases)]
+    found = {
+        "phases": [_phase_json(added, each) for each in names],
+        "directories": added.directories,
+        "delivered": added.delivered,
+        "pruned": added.pruned,
+        "partly": added.partly,
+        "unknown": added.unknown,
+        "set_aside": added.set_aside,
+        "notes": added.notes,
+        "dry_run": dry_run,
+    }
+    return json.dumps(found, indent=2)
+
+
+def _phase_json(added: Added, name: str) -> dict[str, Any]:
+    counts = added.phases.get(name, PhaseCounts())
+    gone = {state.lower(): count for state, count in added.gone.get(name, {}).items()}
+    figures = msgspec.to_builtins(counts) | {"work_seconds": round(counts.work_seconds, 1)}
+    shared_with = dict(added.shared_with.get(name, {}))
+    return {"phase": name, **figures, "shared_with": shared_with, "gone": gone}

@@ -61,6 +61,12 @@ def test_the_plan_says_what_is_new_shared_done_gone_and_how_long_it_takes(study:
     assert "4 new tasks: about 0s of device time" in plan
     assert "other shares cells with grid (4)" in plan
     assert "In no file any more: 2 cells, of which 0 wait" in plan
+    told = json.loads(study.cli.ok("init", "--dry-run", "--json", *files))
+    assert snapshot(study.root) == before
+    assert told["dry_run"] is True and told["pruned"] is None
+    one, two = told["phases"]
+    assert (one["phase"], one["new"], one["gone"]) == ("grid", 2, {"completed": 2})
+    assert (two["new"], two["foreseen"], two["shared_with"]) == (2, 2, {"grid": 4})
     done = study.init(*files)
     assert table(done) == table(plan)
     assert "other shares cells with grid (4)" in done
