@@ -139,12 +139,13 @@ def test_a_worker_that_waits_ends_at_once(study: Study) -> None:
 
 
 def test_a_signal_to_every_process_of_the_job_is_one_to_the_worker(study: Study) -> None:
-    """As a batch system sends it to all that it started, guards and children too."""
+    """As a batch system sends it to all that it started, the manager, guards and children too."""
     careful(study)
     (study.root / "save").touch()
     worker = study.worker()
     (child,) = study.started(1)
-    for pid in (child, parent_of(child), worker.pid):
+    assert study.manager.process is not None
+    for pid in (study.manager.process.pid, child, parent_of(child), worker.pid):
         os.kill(pid, signal.SIGUSR1)
     assert worker.wait(SECONDS) == 128 + signal.SIGUSR1
     assert study.attempts() == ["RELEASED"]

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _make_tables()
     connection = op.get_bind()
     _shape(connection)
+    _make_index()
     _learn(connection)
     _count(connection)
     for each in TRIGGERS:
@@ -34,15 +35,6 @@ def _make_tables() -> None:
     op.add_column("tasks", sa.Column("shape_id", sa.Integer(), server_default=no, nullable=False))
     op.add_column(
         "task_phases", sa.Column("given", sa.Integer(), server_default=no, nullable=False)
-    )
-    condition = sa.text("state = 'PENDING' AND held = 0")
-    op.create_index(
-        "ix_tasks_claim_shape",
-        "tasks",
-        ["shape_id", sa.text("priority DESC"), "id"],
-        unique=False,
-        sqlite_where=condition,
-        postgresql_where=condition,
     )
     op.create_table(
         "shapes",
@@ -74,6 +66,18 @@ def _make_tables() -> None:
         sa.PrimaryKeyConstraint("phase_id", "path", name=op.f("pk_phase_files")),
     )
     _make_counts()
+
+
+def _make_index() -> None:
+    condition = sa.text("state = 'PENDING' AND held = 0")
+    op.create_index(
+        "ix_tasks_claim_shape",
+        "tasks",
+        ["shape_id", sa.text("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
 
 
 def _make_counts() -> None:
