@@ -105,7 +105,8 @@ def fitting(
 ) -> Fitting:  # fmt: skip
     """What fits, the highest priority first, then by cost as every worker gets it."""
     fit: list[tuple[tuple[float, ...], int]] = []
-    waiting, known = 0, []
+    known: list[float] = []
+    waiting = 0
     for shape_id, priority, cells in pace.waiting(connection):
         seconds = estimates.seconds(connection, shape_id, deadline.kind, now)
         shape = estimates.shape(shape_id)

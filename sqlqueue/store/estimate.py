@@ -8,7 +8,7 @@ What is not here: what similar cells say (`plan/pace.py`), playing the queue (`p
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -153,7 +153,7 @@ class Work:
         return found
 
     def _end(
-        self, phase_id: int, ends: Mapping[object, float] | None, busy: Mapping[str, float | None]
+        self, phase_id: int, ends: Mapping[Hashable, float] | None, busy: Mapping[str, float | None]
     ) -> float | None:
         left = self._left[phase_id]
         if ends is None and left.free:
