@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import runpy
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from core import Core, task
 from crash_scenarios import Room
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from sqlqueue import protocol
-from sqlqueue.store import counting, engine, summary
+from sqlqueue.store import counting, engine, filing, summary
 from sqlqueue.store.audit import verify
 
 
@@ -86,18 +87,31 @@ def test_the_migration_makes_the_triggers_of_the_code() -> None:
     assert list(found["TRIGGERS"]) == counting.statements()
 
 
-def test_the_figures_are_read_without_a_look_at_every_task(core: Core) -> None:
-    """Whatever reads tasks or wishes finds them by what runs, or by a key."""
+def steps_of(core: Core, ask: Callable[[Connection], object]) -> list[str]:
+    """How SQLite goes about what is asked."""
     steps: list[str] = []
 
-    def explain(_connection: object, cursor: object, text: str, values: object, *_: object) -> None:
-        plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {text}", values)  # type: ignore[attr-defined]
+    def explain(_connection: object, cursor: Any, text: str, values: object, *_: object) -> None:
+        plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {text}", values)
         steps.extend(detail for *_, detail in plan)
 
     with core.desk.committer.transaction() as connection:
         event.listen(connection, "before_cursor_execute", explain)
-        summary.from_database(connection)
+        ask(connection)
+        event.remove(connection, "before_cursor_execute", explain)
+    return steps
+
+
+def test_the_figures_are_read_without_a_look_at_every_task(core: Core) -> None:
+    """Whatever reads tasks or wishes finds them by what runs or failed, or by a key."""
+    steps = steps_of(core, summary.from_database)
     scans = [each for each in steps if each.startswith("SCAN")]
     large = ("tasks", "task_phases", "task_output_dirs", "attempts", "results")
     assert [each for each in scans if each.split()[1] in large and "ix_" not in each] == []
-    assert scans
+    assert len([each for each in steps if "ix_tasks_state" in each]) == 1  # those that failed
+
+
+def test_what_no_file_wants_is_looked_for_some_tasks_at_a_time(core: Core) -> None:
+    steps = steps_of(core, lambda connection: filing.gone(connection, ["p", "q"], 1, 0))
+    assert any("tasks USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in each for each in steps)
+    assert not any("task_phases" in each and "phase_id=?" in each for each in steps)
