@@ -178,7 +178,7 @@ class _Effect:
     by_value: Mapping[str, float]
 
     def of(self, parameters: Mapping[str, Any]) -> float:
-        value = parameters.get(self.name)
+        value: Any = parameters.get(self.name)
         if self.slope is None:
             return self.by_value.get(_word(value), 0.0)
         return self.slope * math.log(value) if _is_size(value) else 0.0
@@ -208,7 +208,8 @@ def _slope(pairs: Iterable[tuple[float, float]]) -> float:
     for x, y in pairs:
         by_x[x].append(y)
     middles = _some(sorted((x, median(ys)) for x, ys in by_x.items()), MOST_VALUES)
-    return median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(middles, 2))
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(middles, 2)]
+    return float(median(slopes))
 
 
 def _varying(points: Sequence[_Point]) -> list[str]:
@@ -233,7 +234,7 @@ def _best(points: Sequence[_Point], rest: list[float], names: Iterable[str]) -> 
 
 
 def _effect(points: Sequence[_Point], rest: Sequence[float], name: str) -> _Effect:
-    values = [each.shape.parameters.get(name) for each in points]
+    values: list[Any] = [each.shape.parameters.get(name) for each in points]
     logs = [math.log(each) for each in values if _is_size(each)]
     if len(logs) == len(values) and _tells(logs):
         slope = _slope(zip(logs, rest, strict=True))
