@@ -192,7 +192,7 @@ WIDTHS, SEEDS, SETS, MODELS = range(1, 9), range(25), ["mnist", "cifar10"], ["lr
 FIVE: dict[str, dict[str, Any]] = {
     "width": {"width_factor": list(WIDTHS), "seed": list(SEEDS), "dataset": SETS},
     "model": {"model_type": MODELS, "seed": list(SEEDS), "dataset": SETS, "width_factor": [4, 8]},
-    "seeds": {"seed": list(range(400)), "width_factor": 4},
+    "many": {"seed": list(range(400)), "width_factor": 4},
     "wide": {"width_factor": list(range(4, 20)), "seed": list(range(50))},
     "twice": {"width_factor": [1, 2], "seed": list(range(100)), "model_type": MODELS},
 }

@@ -125,7 +125,7 @@ def test_at_its_limit_a_worker_gives_back_what_runs_and_ends_well(study: Study) 
     )
     (study.root / "save").touch()
     study.manager.start()
-    study.worker("--time-limit", "3")
+    study.worker("--time-limit", "8")
     assert study.worker_ends() == 0
     assert "the time limit is over" in study.said
     assert study.attempts() == ["RELEASED"]
