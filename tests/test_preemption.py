@@ -220,7 +220,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The row of a run that nobody disturbed, in another queue."""
     root = tmp_path_factory.mktemp("whole")
     training(root)
-    Cli(root, environment(root / "state")).ok("run", "digits.yaml", seconds=3 * SECONDS)
+    Cli(root, environment(root / "state")).ok("run", "digits.yaml", seconds=5 * SECONDS)
     (row,) = rows_of(root / "results" / "final_results.csv")
     return without(row)
 
@@ -243,7 +243,7 @@ def interrupted(study: Study, number: signal.Signals, after: float) -> float:
         assert worker.poll() is None, f"it was over too soon\n{study.said}"
         return step(study) > after
 
-    wait_until(is_past, SECONDS, f"a step after {after}")
+    wait_until(is_past, 3 * SECONDS, f"a step after {after}")
     reached = step(study)
     worker.send_signal(number)
     worker.wait(SECONDS)
@@ -252,7 +252,7 @@ def interrupted(study: Study, number: signal.Signals, after: float) -> float:
 
 def begun_at(study: Study) -> float:
     """At which step an attempt goes on: the first that the worker reports of it."""
-    return wait_until(lambda: step(study), SECONDS, "a report")
+    return wait_until(lambda: step(study), 3 * SECONDS, "a report")
 
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL)
@@ -285,7 +285,7 @@ def test_an_attempt_goes_on_where_the_one_before_was_preempted(study: Study) -> 
     training(study.root)
     study.set_up("digits.yaml")
     study.manager.start()
-    reached = interrupted(study, signal.SIGUSR1, ROUNDS / 10)
+    reached = interrupted(study, signal.SIGUSR1, 2.0)
     worker = study.worker()
     assert begun_at(study) >= reached
     worker.send_signal(signal.SIGTERM)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import DDL, event
+from sqlalchemy import DDL, Engine, event
 
-from sqlqueue.store.planned import metadata
+from sqlqueue.store import planned
 
 EVERY: Final = 0
 """The phase under which each task is counted once."""
@@ -129,4 +129,10 @@ def statements() -> list[str]:
 
 
 for _each in statements():
-    event.listen(metadata, "after_create", DDL(_each).execute_if(dialect="sqlite"))
+    _make = DDL(_each)  # type: ignore[no-untyped-call]
+    event.listen(planned.tallies.metadata, "after_create", _make.execute_if(dialect="sqlite"))
+
+
+def create_all(engine: Engine) -> None:
+    """Every table, index and trigger, for a database that is no home's."""
+    planned.tallies.metadata.create_all(engine)

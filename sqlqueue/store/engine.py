@@ -137,10 +137,10 @@ def open_alone(path: Path) -> Engine:
 
 def open_memory() -> Engine:
     """An empty database in memory, for plans that are not to leave a trace."""
-    from sqlqueue.store.counting import metadata
+    from sqlqueue.store.counting import create_all
 
     engine = create_engine("sqlite://")
-    metadata.create_all(engine)
+    create_all(engine)
     return engine
 
 
