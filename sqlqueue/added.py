@@ -1,13 +1,15 @@
-"""What adding cells came to, over all batches.
+"""What `init` did, or would do: counts per phase, and what a person should know.
 
-Pure.  What is not here: adding (`initialise.py`), how it looks (`report_init.py`).
+Pure.  What is not here: doing it (`initialise.py`), how it looks (`report_init.py`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sqlqueue.lifecycle import State
 from sqlqueue.protocol import AddedReply, PhaseCounts
 
 Code = tuple[str, str, str]
@@ -16,7 +18,12 @@ Code = tuple[str, str, str]
 
 @dataclass
 class Added:
-    """What `init` did, or would do.  `reused`: cells that were completed, by the code of before."""
+    """`reused`: cells that were completed, by the code of before.  `gone`: cells that are in no
+    file any more, by phase and state.  `partly`: phases that stand in other files too, which were
+    not given; what is gone of them is not known.  `unknown`: phases in no file given, of which
+    nobody remembers where they stood.  `pruned`: how many were withdrawn, None where nobody asked
+    for it.
+    """
 
     phases: dict[str, PhaseCounts] = field(default_factory=dict)
     delivered: int = 0
@@ -24,6 +31,11 @@ class Added:
     set_aside: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     reused: Counter[Code] = field(default_factory=Counter)
+    shared_with: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    gone: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    partly: dict[str, list[str]] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    pruned: int | None = None
 
     def add(self, reply: AddedReply) -> None:
         """Counts one more batch."""
@@ -32,6 +44,13 @@ class Added:
             self.reused[each.phase, each.experiment, each.code] += each.count
         for phase, counts in reply.phases.items():
             self.phases[phase] = summed(self.phases.get(phase, PhaseCounts()), counts)
+        for phase, others in reply.shared_with.items():
+            self.shared_with[phase].update(others)
+
+    def lose(self, phases: Mapping[str, Mapping[str, int]]) -> None:
+        """Counts more cells that are in no file any more."""
+        for phase, states in phases.items():
+            self.gone[phase].update(states)
 
     @property
     def total(self) -> PhaseCounts:
@@ -40,6 +59,12 @@ class Added:
         for counts in self.phases.values():
             total = summed(total, counts)
         return total
+
+    @property
+    def waiting_gone(self) -> dict[str, int]:
+        """What `--prune` withdraws, by phase."""
+        found = {phase: states[State.PENDING.value] for phase, states in self.gone.items()}
+        return {phase: count for phase, count in found.items() if count}
 
 
 def summed(left: PhaseCounts, right: PhaseCounts) -> PhaseCounts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -21,6 +21,9 @@ from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from sqlqueue.frugal import command_of
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import BREAKER_CELLS
+
+if TYPE_CHECKING:
+    from sqlqueue.added import Added
 
 HELP_COLUMNS: Final = 100
 
@@ -54,43 +57,52 @@ def init(
     context: typer.Context,
     files: options.Files,
     dry_run: options.DryRun = False,
+    prune: options.Prune = False,
+    yes: options.Yes = False,
     set_aside: options.SetAside = False,
+    as_json: options.PlanJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Add what the sweep files want: new cells, links to shared ones, rows of completed ones.
 
-    Idempotent: a second run adds nothing.
+    Idempotent: a second run adds nothing.  --dry-run is the plan: what would be added, what is
+    in no file any more, and how long it is likely to take.
+
+    Example: sqlqueue init --dry-run --prune configs/*.yaml
     """
     queue = queue_of(context, home, verbose, WARNING)
-    if dry_run:
-        _survey(queue, files, set_aside)
+    from sqlqueue.report_init import added_json, added_lines, survey_lines
+    from sqlqueue.tables import page_of
+
+    added = (
+        _survey(queue, files, set_aside) if dry_run else _add(queue, files, set_aside, prune, yes)
+    )
+    if as_json:
+        print_lines([added_json(added, dry_run)])
+    elif dry_run:
+        print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
     else:
-        _add(queue, files, set_aside)
+        print_lines(added_lines(added, page_of(sys.stdout)))
     return EXIT_DONE
 
 
-def _survey(queue: Home, files: list[Path], set_aside: bool) -> None:
+def _survey(queue: Home, files: list[Path], set_aside: bool) -> Added:
     from sqlqueue.initialise import survey
     from sqlqueue.progress import shown
-    from sqlqueue.report_init import survey_lines
-    from sqlqueue.tables import page_of
 
     sys.dont_write_bytecode = True  # the experiments' modules are imported: nothing is written
-    added = survey(queue, files, shown, set_aside)
-    print_lines(survey_lines(added, queue.root, page_of(sys.stdout)))
+    return survey(queue, files, shown, set_aside)
 
 
-def _add(queue: Home, files: list[Path], set_aside: bool) -> set[str]:
-    """The names of the phases that the files have."""
-    from sqlqueue.initialise import initialise
+def _add(
+    queue: Home, files: list[Path], set_aside: bool, prune: bool = False, yes: bool = False
+) -> Added:
+    from sqlqueue.initialise import Pruning, initialise
     from sqlqueue.progress import shown
-    from sqlqueue.report_init import added_lines
-    from sqlqueue.tables import page_of
 
-    added = initialise(queue, files, shell.notice, shown, set_aside)
-    print_lines(added_lines(added, page_of(sys.stdout)))
-    return set(added.phases)
+    pruning = (Pruning.UNASKED if yes else Pruning.ASKED) if prune else Pruning.NOT
+    return initialise(queue, files, shell.notice, shown, set_aside, prune=pruning)
 
 
 @app.command(short_help="Run the manager.")
@@ -123,18 +135,22 @@ def work(
     slots: options.Slots = 1,
     wait: options.Wait = False,
     require_gpu: options.RequireGpu = False,
+    time_limit: options.TimeLimit = None,
     manager: options.Manager = None,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Run a worker: fetch tasks, run each in a child process, submit the results.
 
-    Waits for a manager that is not there yet; exits 0 when all is finished.
+    Waits for a manager that is not there yet; exits 0 when all is finished.  SIGUSR1 and SIGTERM
+    have what runs save its state and give it back, uncharged.
+
+    Example: sqlqueue work --gpu 0 --time-limit 3:50:00
     """
     queue = queue_of(context, home, verbose, INFO)
     from sqlqueue import working
 
-    wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu)
+    wish = working.Wish(gpu or [], cpu, slots, wait, require_gpu, time_limit)
     return working.work(queue, wish, manager)
 
 
@@ -153,10 +169,13 @@ def run(
     task failed, or if the circuit breaker holds back all that is left.
     """
     queue = queue_of(context, home, verbose, WARNING)
-    phases = _add(queue, files, set_aside)
+    added = _add(queue, files, set_aside)
+    from sqlqueue.report_init import added_lines
+    from sqlqueue.tables import page_of
     from sqlqueue.together import together
 
-    return together(queue, phases, verbose, breaker)
+    print_lines(added_lines(added, page_of(sys.stdout)))
+    return together(queue, set(added.phases), verbose, breaker)
 
 
 @app.command(short_help="Show progress, workers, failures and what is left.")

@@ -229,10 +229,16 @@ def _task(worker: str, task: Figures) -> list[str]:
     return [
         printable(worker),
         printable(task["task_id"]),
-        duration(task["seconds"] or 0),
+        duration(task["seconds"] or 0) + _still(task),
         f"step {step}" if step else "",
         metrics_of(task),
     ]
+
+
+def _still(task: Figures) -> str:
+    """How long it is likely to take still, where that is known."""
+    left = task.get("left_seconds")
+    return "" if left is None else f", {duration(left)} left"
 
 
 def _failed(status: Figures, columns: int) -> list[str]:

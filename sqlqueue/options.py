@@ -102,6 +102,11 @@ SetAside = Annotated[
 ]
 DryRun = Annotated[bool, _flag("--dry-run", "Show what would be added; write nothing.")]
 
+Prune = Annotated[
+    bool,
+    _flag("--prune", "Withdraw what waits and is in no file any more; asks first (--yes)."),
+]
+
 FROM_FILE: Final = "file"
 MOST_URGENT: Final = 2**31
 
@@ -159,6 +164,7 @@ MoveTo = Annotated[
 ]
 UnlinkJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 FailuresJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
+PlanJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 SteeredJson = Annotated[bool, _flag("--json", "As JSON, as docs/COMMANDS.md describes.")]
 
 
@@ -257,6 +263,34 @@ Slots = Annotated[
 Wait = Annotated[bool, _flag("--wait", "Stay for more when all is finished.")]
 RequireGpu = Annotated[
     bool, _flag("--require-gpu", "A GPU that is missing is an error, not a reason for the CPU.")
+]
+
+
+def _limit(text: Any) -> float:
+    """A time limit, as `timeout` in a sweep file."""
+    from contextlib import suppress
+
+    from sqlqueue.plan.settings import DURATION, seconds_of
+
+    value: Any = str(text)
+    with suppress(ValueError):
+        value = float(value)
+    seconds = seconds_of(value)
+    if seconds is None:
+        raise typer.BadParameter(f"found {text!r}, expected {DURATION}")
+    return seconds
+
+
+TimeLimit = Annotated[
+    float | None,
+    _value(
+        "--time-limit",
+        "DURATION",
+        "End after so long (3:50:00, 1h30m, or seconds): takes only tasks that are likely to be "
+        "over by then, and gives back what is not.",
+        "none",
+        _limit,
+    ),
 ]
 Manager = Annotated[
     str | None,

@@ -30,6 +30,7 @@ MAX_HELD: Final = 100_000
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 LeaseSeconds = Annotated[float, Meta(ge=1.0, le=86400.0)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -81,7 +82,9 @@ class RequestTask(Message, frozen=True, tag="request_task"):
     `wait`: seconds that the manager may hold the answer back until there is a task.
     `request_id`: the same id gets the same answer.  `reserve`: fetch ahead, start nothing;
     the task stays PENDING.  `want`: the reserved task to start now, if it is still free.
-    `without`: experiments that cannot be run here; none of their tasks is meant.
+    `without`: experiments that cannot be run here; none of their tasks is meant.  `left_seconds`:
+    what is left of the worker's time limit, of `limit_seconds`; only what is likely to be over by
+    then is meant.
     """
 
     worker_id: Name
@@ -96,6 +99,8 @@ class RequestTask(Message, frozen=True, tag="request_task"):
     reserve: bool = False
     want: Name | None = None
     without: Annotated[list[Name], Meta(max_length=MAX_COUNT)] = []
+    left_seconds: Seconds | None = None
+    limit_seconds: Seconds | None = None
 
 
 class SubmitResult(Message, frozen=True, tag="submit_result"):
@@ -206,10 +211,28 @@ class AddTasks(Message, frozen=True, tag="add_tasks"):
     """Adds what is new, links what is shared, delivers what is completed (owner).
 
     Idempotent.  The experiments named must be given along, as they are to be remembered.
+    `given`: the number of the `init` that says it, for `prune`.
     """
 
     tasks: list[NewTask]
     experiments: list[ExperimentMemory] = []
+    given: Number = 0
+
+
+class RememberFiles(Message, frozen=True, tag="remember_files"):
+    """Which phases stand in each of the sweep files just given, to be remembered (owner)."""
+
+    files: Annotated[dict[str, list[Name]], Meta(max_length=100_000)]
+
+
+class Prune(Message, frozen=True, tag="prune"):
+    """Looks for what these phases still want and the `init` of that number did not find in any
+    file; withdraws what waits, unless `dry_run` (owner).  One message does a bounded part."""
+
+    given: Number
+    phases: Annotated[list[Name], Meta(max_length=100_000)]
+    after: Number = 0
+    dry_run: bool = True
 
 
 class Repair(Message, frozen=True, tag="repair"):
@@ -364,7 +387,8 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     `cells`: distinct tasks; `new`: did not exist; `shared`: exist and first appeared in
     another phase; `known`: exist and first appeared in this one; of the last two, `completed`:
     have a result already; `again`: had failed or were cancelled and are pending now, each
-    counted in one phase.
+    counted in one phase.  `foreseen`: of the new ones, those of which it is known how long they
+    are likely to take; `work_seconds`: what they take together.
     """
 
     cells: int = 0
@@ -373,6 +397,8 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     known: int = 0
     completed: int = 0
     again: int = 0
+    work_seconds: float = 0.0
+    foreseen: int = 0
 
 
 class Reused(Struct, frozen=True, kw_only=True):
@@ -385,9 +411,37 @@ class Reused(Struct, frozen=True, kw_only=True):
 
 
 class AddedReply(Message, frozen=True, tag="added", omit_defaults=False):
+    """`shared_with`: of each phase, in which others its shared cells appeared first."""
+
     phases: dict[str, PhaseCounts]
     delivered: int
     reused: list[Reused] = []
+    shared_with: dict[str, dict[str, int]] = {}
+
+
+class PhaseStands(Struct, frozen=True, kw_only=True):
+    """Where a phase stands: whether a file that was given has it, or had it; in which other files
+    it stood when they were given; how many cells it wants."""
+
+    given: bool
+    elsewhere: list[str]
+    wanted: int
+
+
+class FilesReply(Message, frozen=True, tag="files", omit_defaults=False):
+    """Every phase of the queue."""
+
+    phases: dict[str, PhaseStands]
+
+
+class PrunedReply(Message, frozen=True, tag="pruned", omit_defaults=False):
+    """What no file wants any more, by phase and state: found, and if it was asked for, those that
+    wait withdrawn.  `shared`: withdrawn that another phase wants still.  `next`: what `after` is to
+    be for the rest, null at the end."""
+
+    phases: dict[str, dict[str, int]]
+    shared: int = 0
+    next: int | None = None
 
 
 class SteeredReply(Message, frozen=True, tag="steered", omit_defaults=False):
@@ -493,6 +547,8 @@ Request = (
     | DescribeExperiments
     | PrepareDirectories
     | AddTasks
+    | RememberFiles
+    | Prune
     | Retry
     | Cancel
     | Rerun
@@ -516,6 +572,8 @@ Reply = (
     | ExperimentsReply
     | PreparedReply
     | AddedReply
+    | FilesReply
+    | PrunedReply
     | SteeredReply
     | DescribedReply
     | ImportedReply
@@ -525,7 +583,7 @@ Reply = (
     | Error
 )
 OWNER_ONLY: Final = (
-    *(DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit),
+    *(DescribeExperiments, PrepareDirectories, AddTasks, RememberFiles, Prune, Repair, Audit),
     *(DescribeTasks, ImportRows),
     *(Retry, Cancel, Rerun, SetPriority, Pause, Resume, Drain, Unlink),
 )

@@ -24,8 +24,9 @@ Figures = Mapping[str, Any]
 
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
-    *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
-    *("rerunning", "reruns_failed", "paused", "held", "drained", "private_copy"),
+    *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds"),
+    *("work_seconds", "done", "rerunning", "reruns_failed", "paused", "held", "drained"),
+    *("private_copy",),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
@@ -116,9 +117,11 @@ def headline(status: Figures) -> str:
     if not total:
         return "none yet; `sqlqueue init FILES...` adds some"
     text = f"{thousands(done)} of {plural(total, 'task')} completed ({share(done, total)})"
-    eta = None if status["done"] else status["eta_seconds"]
-    if eta is None:
+    eta = status["eta_seconds"]
+    if status["done"]:
         return text
+    if eta is None:
+        return f"{text}, time left not known yet"
     return f"{text}, about {duration(eta)} {'left' if status['totals']['running'] else 'of work'}"
 
 

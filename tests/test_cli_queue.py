@@ -207,7 +207,8 @@ def test_a_cell_that_no_message_holds_is_refused() -> None:
 KEYS = {
     "queue": str, "home": str, "root": str, "as_of": str, "manager": dict, "totals": dict,
     "phases": list, "directories": list, "workers": list, "failures": list, "given_back": list,
-    "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)), "done": bool,
+    "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)),
+    "work_seconds": (float, int, type(None)), "done": bool, "paused": bool, "drained": list,
     "private_copy": bool,
 }  # fmt: skip
 

@@ -48,6 +48,10 @@ REPLIES = [
         delivered=2,
     ),
     protocol.UnlinkedReply(output_dir="a", moved_to="b"),
+    protocol.FilesReply(
+        phases={"p": protocol.PhaseStands(given=True, elsewhere=["b.yaml"], wanted=3)}
+    ),
+    protocol.PrunedReply(phases={"p": {"PENDING": 2}}, shared=1, next=2000),
     protocol.RepairedReply(actions=["none"]),
     protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sqlqueue.home import NAME, Home
-from sqlqueue.store import engine, reading, records, steering, summary, wishing
+from sqlqueue.store import engine, pace, reading, records, steering, wishing
 from sqlqueue.store.schema import tasks
 
 
@@ -47,6 +47,9 @@ def plans(home: Home) -> Iterator[Plans]:
 ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "the next for a GPU": (lambda c: reading.candidates(c, False, 1), "ix_tasks_claim_largest"),
     "the next for a CPU": (lambda c: reading.candidates(c, True, 1), "ix_tasks_claim_smallest"),
+    "the next of a shape": (lambda c: pace.candidates(c, [1], 1, ()), "ix_tasks_claim_shape"),
+    "what waits": (pace.waiting, "(phase_id=? AND state=?)"),
+    "what a task took": (lambda c: pace.learn(c, "0" * 32, "cpu", 1.0), "(signature=?)"),
     "why it waits": (steering.why_waiting, "ix_tasks_state"),
     "the wishes of tasks": (lambda c: wishing.settle(c, ["0" * 32]), "(signature=?)"),
     "is any unfinished": (reading.unfinished, "ix_tasks_state"),
@@ -58,7 +61,6 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
-    "how many may be handed out": (summary.free, "ix_tasks_state"),
     "what runs": (reading.running, "ix_attempts_running_worker"),
 }
 

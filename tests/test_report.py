@@ -118,6 +118,11 @@ def test_everything_that_matters_is_said() -> None:
         assert said in text
 
 
+def test_what_is_not_known_is_said_to_be_unknown() -> None:
+    text = report.headline(example() | {"eta_seconds": None})
+    assert text == "790 of 2,000 tasks completed (39%), time left not known yet"
+
+
 def test_an_empty_queue_says_what_to_do() -> None:
     text = "\n".join(report.status_lines(empty(), Page(80)))
     assert "`sqlqueue init FILES...`" in text

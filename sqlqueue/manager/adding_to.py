@@ -24,12 +24,20 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     if not request.tasks:
         return protocol.AddedReply(phases={}, delivered=0)
     keys = book.claims.keys(connection, (each.output_dir for each in request.tasks))
-    counts, due = adding.add(connection, request.tasks, keys, context.wall)
-    if due:
-        _deliver_known(book, due, context)
-    completed = any(each.completed for each in counts.values())
-    reused = adding.reused(connection, request.tasks) if completed else []
-    return protocol.AddedReply(phases=counts, delivered=len(due), reused=reused)
+    seconds = book.estimates.paces(connection, context.now).usually
+    added = adding.add(
+        connection, request.tasks, keys, context.wall, given=request.given, seconds=seconds
+    )
+    book.estimates.note()
+    if added.due:
+        _deliver_known(book, added.due, context)
+    completed = any(each.completed for each in added.phases.values())
+    return protocol.AddedReply(
+        phases=added.phases,
+        delivered=len(added.due),
+        reused=adding.reused(connection, request.tasks) if completed else [],
+        shared_with=added.shared_with,
+    )
 
 
 def _know_experiments(request: protocol.AddTasks, context: Context) -> None:

@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.lifecycle import State
+from sqlqueue.manager.estimates import Deadline, Fitting, fitting
 from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.plan.pace import kind_of
 from sqlqueue.protocol import Reply, TaskReply
-from sqlqueue.store import memory, queue, reading, steering
+from sqlqueue.store import memory, pace, queue, reading, steering
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
@@ -26,6 +28,8 @@ def request_task(book: Notebook, request: protocol.RequestTask, context: Context
     if not tasks and (end := _why_ending(book, request.worker_id, context.connection)):
         return protocol.NoTask(done=done(context.connection), end=end)
     tasks = tasks or _chosen(book, request, context)
+    if not tasks and (end := _out_of_time(book, request, context)):
+        return protocol.NoTask(done=False, end=end)
     if not tasks:
         waits = steering.why_waiting(context.connection)
         return protocol.NoTask(done=done(context.connection), waits=waits)
@@ -70,20 +74,57 @@ def _pick(book: Notebook, request: protocol.RequestTask, context: Context) -> li
         return []
     if wanted is not None and not request.reserve:
         task = reading.find(connection, wanted)
-        if task is not None and _may_have(task, request):
+        if task is not None and _may_have(book, task, request, context):
             book.reservations.end(wanted)
             return [task]
-    smallest = request.worker_type == "cpu"
     limit = request.count + book.reservations.count(context.now)
-    pending = reading.candidates(connection, smallest, limit, request.without)
+    if deadline := _deadline(book, request):
+        pending = _fitting(book, deadline, request, limit, context).tasks
+    else:
+        smallest = request.worker_type == "cpu"
+        pending = reading.candidates(connection, smallest, limit, request.without)
     keys = book.reservations.choose(pending, request, context.now)
     found = [reading.task_by_key(connection, key) for key in keys]
     return [task for task in found if task is not None]
 
 
-def _may_have(task: TaskRow, request: protocol.RequestTask) -> bool:
+def _may_have(
+    book: Notebook, task: TaskRow, request: protocol.RequestTask, context: Context
+) -> bool:
     free = task.state is State.PENDING and not task.held
-    return free and task.experiment not in request.without
+    if not free or task.experiment in request.without:
+        return False
+    deadline = _deadline(book, request)
+    if deadline is None:
+        return True
+    shape_id = pace.shape_id_of(context.connection, task.signature)
+    kind, now = deadline.kind, context.now
+    return deadline.fits(book.estimates.seconds(context.connection, shape_id, kind, now))
+
+
+# --- time limits of workers ---------------------------------------------------------------
+
+
+def _deadline(book: Notebook, request: protocol.RequestTask) -> Deadline | None:
+    return Deadline.of(request, kind_of(request.device or book.workers[request.worker_id].device))
+
+
+def _fitting(
+    book: Notebook, deadline: Deadline, request: protocol.RequestTask, most: int, context: Context
+) -> Fitting:
+    return fitting(
+        book.estimates, context.connection, deadline, context.now,
+        smallest_first=request.worker_type == "cpu", most=most, without=request.without,
+    )  # fmt: skip
+
+
+def _out_of_time(book: Notebook, request: protocol.RequestTask, context: Context) -> str:
+    """Why a worker with a time limit is to end, if tasks wait and none fits what is left of it."""
+    deadline = _deadline(book, request)
+    if deadline is None or steering.is_queue_paused(context.connection):
+        return ""
+    found = _fitting(book, deadline, request, 1, context)
+    return found.told(deadline) if found.waiting and not found.tasks else ""
 
 
 def _begin_attempt(

@@ -48,7 +48,7 @@ def _renew(book: Notebook, held: protocol.Held, worker_id: str, context: Context
     """Renews a lease, if there is one."""
     lease = book.leases.renew(held.task_id, worker_id, held.attempt, context.now)
     if lease is not None and held.step is not None:
-        lease.step, lease.total, lease.metrics = held.step, held.total, _small(held.metrics)
+        lease.hear(held.step, held.total, _small(held.metrics), context.now)
     return lease is not None
 
 

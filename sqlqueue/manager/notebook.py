@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from sqlqueue.manager.estimates import Estimates
 from sqlqueue.manager.leases import Leases
 from sqlqueue.manager.reservations import Reservations
 from sqlqueue.store.directories import Claims
@@ -58,6 +59,7 @@ class Notebook:
         self.claims = claims
         self.leases = Leases()
         self.reservations = Reservations()
+        self.estimates = Estimates()
         self.workers: dict[str, WorkerSeen] = {}
         self.breaker_cells = breaker_cells
         """So many cells that fail alike pause their phase; 0: none do."""

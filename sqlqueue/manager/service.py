@@ -19,6 +19,7 @@ from sqlqueue.manager import (
     holding,
     importing,
     keeping_touch,
+    pruning,
     steering,
     taking_in,
     unlinking,
@@ -58,6 +59,10 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
         case protocol.DescribeExperiments():
             known = memory.recall(context.connection, request.names)
             return protocol.ExperimentsReply(experiments=known)
+        case protocol.RememberFiles():
+            return pruning.remember_files(request, context)
+        case protocol.Prune():
+            return pruning.prune(request, context)
         case protocol.Retry():
             return steering.retry(request, context)
         case protocol.Cancel():

@@ -20,9 +20,10 @@ from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.manager import breaking
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.headline import headline
+from sqlqueue.plan.pace import kind_of
 from sqlqueue.plan.rows import apart_from, flatten
 from sqlqueue.protocol import Ack, Reply
-from sqlqueue.store import queue, reading
+from sqlqueue.store import pace, queue, reading
 from sqlqueue.store.csv_file import NAME
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
@@ -84,6 +85,7 @@ def complete(
             )
     queue.complete(context.connection, task, attempt, text)
     breaking.completed(task.signature, context)
+    _learn(book, task, held, report, context)
     values = task.fixed | metrics
     for key, _ in directories:
         context.rows.setdefault(key, {})[task.signature] = values
@@ -91,6 +93,18 @@ def complete(
         context.again.add(task.signature)
     context.after.append(lambda: _log_saved(task, [path for _, path in directories]))
     return len(directories)
+
+
+def _learn(
+    book: Notebook, task: TaskRow, held: Sequence[Attempt], report: Report, context: Context
+) -> None:
+    """What it took tells what similar cells will take; of one that was tried before, a part may
+    have been done then."""
+    if len(held) > 1 or report.seconds is None:
+        return
+    kind = kind_of(report.device or book.workers[report.worker_id].device)
+    if pace.learn(context.connection, task.signature, kind, report.seconds):
+        context.after.append(book.estimates.note)
 
 
 def _end(

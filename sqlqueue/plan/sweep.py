@@ -11,8 +11,8 @@ what its bases give) -> `bind` (meaning, against the experiment's declaration) -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlqueue.errors import ExperimentError
@@ -44,11 +44,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a set of sweep files asks for."""
+    """What a set of sweep files asks for.  `files`: the phases that stand in each."""
 
     phases: tuple[Phase, ...]
     experiments: dict[str, Experiment]
     grids: tuple[Grid, ...]
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -86,6 +87,7 @@ class _Loader:
         self.first: dict[str, tuple[str, Place]] = {}
         self.read: dict[tuple[str, str], File | None] = {}
         self.takers: dict[Place, list[Experiment] | None] = {}
+        self.files: dict[str, tuple[str, ...]] = {}
 
     def load(self, sources: Sequence[Source]) -> Sweep:
         bases = {each for source in sources for each in source.bases}
@@ -95,12 +97,13 @@ class _Loader:
             known = [each for each in read if each is not None]
             if file is not None and source.whole and len(known) == len(read):
                 self._file(extended(file, known))
+                self.files[source.name] = tuple(block.name for block in file.blocks)
         self._check_defaults()
         self.problems.finish()
         phases = tuple(self._phase(name) for name in self.grids)
         experiments = {name: each for name, each in self.found.items() if each is not None}
         grids = tuple(grid for each in self.grids.values() for grid in each)
-        return Sweep(phases, experiments, grids)
+        return Sweep(phases, experiments, grids, self.files)
 
     def _read(self, text: tuple[str, str], is_base: bool) -> File | None:
         """Each text once, however many files extend it."""

@@ -20,7 +20,7 @@ from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.rows import line, row
-from sqlqueue.store import condition, csv_file, engine, records, wishing
+from sqlqueue.store import condition, csv_file, engine, records, tallied, wishing
 from sqlqueue.store.csv_file import Record
 from sqlqueue.store.directories import marker_of
 from sqlqueue.store.schema import (
@@ -81,6 +81,8 @@ def of_database(path: Path, connection: Connection) -> Iterator[Finding]:
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
     yield from _lifecycle(connection)
     yield from _wishes(connection)
+    for message in dict.fromkeys(tallied.wrong(connection)):
+        yield Finding("error", "queue.db", message)
     for signature, key in records.undelivered(connection):
         yield Finding("error", signature, f"its result is not in directory {key}")
     yield from _numbers(connection)

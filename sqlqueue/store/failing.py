@@ -181,16 +181,16 @@ def given_back(connection: Connection) -> list[dict[str, Any]]:
     """Waiting tasks that a worker lately could not run where it is, by what it said."""
     newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
     query = (
-        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error)
+        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error, tasks.c.state)
         .join(tasks, tasks.c.signature == attempts.c.signature)
         .where(attempts.c.id > newest - LATELY_ATTEMPTS, attempts.c.number > tasks.c.rerun_after)
-        .where(tasks.c.state == State.PENDING.value)
         .where(attempts.c.outcome == Outcome.RELEASED.value)
         .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
         .order_by(attempts.c.id)
     )
-    rows = connection.execute(query)
-    return _grouped((task_id, f"{worker} {headline(error)}") for task_id, worker, error in rows)
+    # The state is looked at here: asked for there, it would have every waiting task looked at.
+    rows = (each for each in connection.execute(query) if each.state == State.PENDING)
+    return _grouped((row.task_id, f"{row.worker_id} {headline(row.error)}") for row in rows)
 
 
 def _grouped(told: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -105,11 +105,11 @@ _BY_TASK_ID = TASK.where(tasks.c.task_id == bindparam("key"))
 _BY_SIGNATURE = TASK.where(tasks.c.signature == bindparam("key"))
 _BY_ID = TASK.where(tasks.c.id == bindparam("key"))
 # Bound, the state would rule the partial indexes out; taken for rare, the index of states wins.
-_PENDING = select(tasks.c.id, tasks.c.task_id).where(
+PENDING = select(tasks.c.id, tasks.c.task_id).where(
     Likely(tasks.c.state == literal_column("'PENDING'")), tasks.c.held == literal_column("0")
 )
-_LARGEST = _PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost.desc(), tasks.c.id)
-_SMALLEST = _PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost, tasks.c.id)
+_LARGEST = PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost.desc(), tasks.c.id)
+_SMALLEST = PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost, tasks.c.id)
 _ATTEMPT = select(
     attempts.c.id,
     attempts.c.signature,

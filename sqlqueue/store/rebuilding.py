@@ -92,9 +92,9 @@ class Rebuild:
         """Adds cells as a manager would; no row is delivered yet."""
         memory.remember(self._connection, message.experiments, self._now)
         before = self._links()
-        counts, _ = adding.add(self._connection, message.tasks, self._keys, self._now)
+        added = adding.add(self._connection, message.tasks, self._keys, self._now)
         self.changed = self.changed or self._links() != before
-        return counts
+        return added.phases
 
     def _links(self) -> int:
         return records.link_count(self._connection)

@@ -1,5 +1,6 @@
 """The tables.  One line of meaning each; what is not here: how they are used.
 
+Those that only planning ahead needs stand in `planned.py`.
 Times are seconds since 1970 in UTC, for people to read; nothing is decided by them.
 Values of parameters and metrics are JSON text, in which `NaN` and `Infinity` may stand.
 The conditions of partial indexes are given for SQLite alone: naming another database here would
@@ -86,7 +87,8 @@ phases = Table(
 # One task per signature.  `phase_id` is where it appeared first.  `held`: whoever wants it is
 # paused, so it is not handed out; kept here, so that a claim looks past none of those.
 # `rerun_after`: its last attempt when it was last to run once more; what those up to it measured
-# is of before.  0: never.
+# is of before.  0: never.  `shape_id`: what it has in common with cells of its duration; 0 when
+# that is not known.
 tasks = Table(
     "tasks",
     metadata,
@@ -108,6 +110,7 @@ tasks = Table(
     Column("created_at", Float, nullable=False),
     Column("held", Boolean, nullable=False, server_default=text("0")),
     Column("rerun_after", Integer, nullable=False, server_default="0"),
+    Column("shape_id", Integer, nullable=False, server_default=text("0")),
     CheckConstraint(_one_of("state", State), name="state"),
 )
 _claimable: Final = text("state = 'PENDING' AND held = 0")
@@ -125,11 +128,19 @@ Index(
     tasks.c.id,
     sqlite_where=_claimable,
 )
+Index(
+    "ix_tasks_claim_shape",
+    tasks.c.shape_id,
+    tasks.c.priority.desc(),
+    tasks.c.id,
+    sqlite_where=_claimable,
+)
 Index("ix_tasks_state", tasks.c.state)
 Index("ix_tasks_rerun", tasks.c.state, sqlite_where=text("rerun_after > 0"))
 
 # Which phases want which task, and with what urgency; the largest of those that stand holds.
-# `asked_priority`: a person's word, which holds over that of the sweep file.
+# `asked_priority`: a person's word, which holds over that of the sweep file.  `given`: the `init`
+# that last found the cell in a sweep file, 0 before that was noted.
 task_phases = Table(
     "task_phases",
     metadata,
@@ -140,6 +151,7 @@ task_phases = Table(
     Column("timeout_seconds", Float),
     Column("withdrawn", Boolean, nullable=False, server_default=text("0")),
     Column("asked_priority", Integer),
+    Column("given", Integer, nullable=False, server_default=text("0")),
     Index("ix_task_phases_signature", "signature"),
 )
 

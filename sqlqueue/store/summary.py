@@ -14,24 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.store import breaker, engine, failing, records, reruns, steering
-from sqlqueue.store.estimate import Estimate
+from sqlqueue.store.counting import EVERY
+from sqlqueue.store.estimate import Work
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
+from sqlqueue.store.planned import directory_tallies
+from sqlqueue.store.schema import attempts, phases, tasks
 
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
 
 T = TypeVar("T")
-
-_FREE: Final = select(func.count(tasks.c.id)).where(
-    tasks.c.state == State.PENDING.value, tasks.c.held.is_(False)
-)
 
 _lanes: Final = Lanes(LOOK_SECONDS)
 _looking: Final = threading.Lock()
@@ -40,13 +38,15 @@ _looking: Final = threading.Lock()
 def offline_status(home: Home) -> dict[str, Any]:
     """The figures when no manager answers."""
     found = figures(home)
-    for each in found["directories"]:
+    del found["work"]
+    for each in (*found["directories"], *found["phases"]):
         del each["key"]
     return found
 
 
 def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
-    """Everything that the database and the folders tell; `key` names each directory's record.
+    """Everything that the database and the folders tell, and more for a manager that knows more:
+    `key` names the record of each directory and phase, `work` is what is left.
 
     `own_writer`: as for `open_reader`.
     """
@@ -85,41 +85,27 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
 
 def from_database(connection: Connection) -> dict[str, Any]:
     """Everything that one snapshot of the database tells."""
-    totals = counted(
-        (state, count)
-        for state, count in connection.execute(
-            select(tasks.c.state, func.count()).group_by(tasks.c.state)
-        )
-    )
-    estimate = Estimate(connection)
+    work = Work(connection)
+    totals = counted(work.states(EVERY).items())
+    forecast = work.forecast()
     finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
     return {
         "totals": totals,
-        "phases": _phases(connection, estimate),
+        "phases": _phases(connection, work, forecast.phases),
         "directories": _directories(connection),
-        "workers": _workers(connection),
+        "workers": _workers(connection, work),
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
         **reruns.figures(connection),
         "paused": steering.is_queue_paused(connection),
-        "held": _held(connection, totals["pending"]),
+        "held": work.held(),
         "drained": [each.shown() for each in steering.all_drains(connection)],
-        "eta_seconds": estimate.total_seconds(),
+        "eta_seconds": forecast.total,
+        "work_seconds": work.work_seconds(),
         "done": finished,
+        "work": work,
     }
-
-
-def _held(connection: Connection, pending: int) -> int:
-    """Of the pending tasks, those that a pause holds back; counted only where there is one."""
-    if not steering.paused_phases(connection):
-        return 0
-    return pending - free(connection)
-
-
-def free(connection: Connection) -> int:
-    """How many tasks may be handed out."""
-    return int(connection.execute(_FREE).scalar_one())
 
 
 def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -131,25 +117,19 @@ def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
     return counts
 
 
-def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
+def _phases(
+    connection: Connection, work: Work, ends: Mapping[int, float | None]
+) -> list[dict[str, Any]]:
     """Counts per phase, in the order in which the phases appeared."""
-    wish = task_phases.c
-    query = (
-        select(wish.phase_id, tasks.c.state, func.count())
-        .join(tasks, tasks.c.signature == wish.signature)
-        .where(wish.withdrawn.is_(False))
-        .group_by(wish.phase_id, tasks.c.state)
-    )
-    states: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for phase_id, state, count in connection.execute(query):
-        states[phase_id].append((state, count))
     broken = breaker.paused(connection)
     named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
         {
+            "key": key,
             "phase": name,
-            **counted(states[key]),
-            "eta_seconds": estimate.phase_seconds(key),
+            **counted(work.states(key).items()),
+            "eta_seconds": ends.get(key, 0.0),
+            "work_seconds": work.work_seconds(key),
             "paused": paused,
             "breaker": broken[key].shown() if key in broken else None,
             "asked_priority": asked,
@@ -159,12 +139,8 @@ def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
 
 
 def _directories(connection: Connection) -> list[dict[str, Any]]:
-    link = task_output_dirs.c
-    query = (
-        select(link.directory_id, tasks.c.state, func.count())
-        .join(tasks, tasks.c.signature == link.signature)
-        .group_by(link.directory_id, tasks.c.state)
-    )
+    tally = directory_tallies.c
+    query = select(tally.directory_id, tally.state, tally.cells)
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for key, state, count in connection.execute(query):
         states[key].append((state, count))
@@ -181,7 +157,7 @@ def _directories(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _workers(connection: Connection) -> list[dict[str, Any]]:
+def _workers(connection: Connection, work: Work) -> list[dict[str, Any]]:
     """Who ran what when the manager was last there."""
     query = (
         select(attempts, tasks.c.task_id)
@@ -209,7 +185,13 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
         seconds = round(max(0.0, now - row.started_at), 1)
         progress: dict[str, Any] = {"step": None, "total": None, "metrics": {}}
         worker["tasks"].append(
-            {"task_id": row.task_id, "attempt": row.number, "seconds": seconds, **progress}
+            {
+                "task_id": row.task_id,
+                "attempt": row.number,
+                "seconds": seconds,
+                "left_seconds": work.expected(row.task_id),
+                **progress,
+            }
         )
     return list(found.values())
 

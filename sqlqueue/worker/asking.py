@@ -32,6 +32,7 @@ from sqlqueue.protocol import (
 from sqlqueue.worker.client import Client, wait_for_manager
 from sqlqueue.worker.delivery import Delivery, Report
 from sqlqueue.worker.devices import Device
+from sqlqueue.worker.limit import TimeLimit
 from sqlqueue.worker.names import Name, host
 from sqlqueue.worker.outcome import Order
 from sqlqueue.worker.place import Place
@@ -54,6 +55,7 @@ class Asker:
     def __init__(
         self, place: Place, delivery: Delivery, name: Name, device: Device,
         stop: threading.Event, *, wait: bool, lease_seconds: float,
+        limit: TimeLimit | None = None,
     ) -> None:  # fmt: skip
         self.polling = False
         self.given: TaskReply | None = None
@@ -63,6 +65,7 @@ class Asker:
         self._stop = stop
         self._wait = wait
         self._lease_seconds = lease_seconds
+        self._limit = limit
         self._unable = Unable(place.root)
         self._reserved: str | None = None
         self._reserved_during: TaskReply | None = None
@@ -224,6 +227,8 @@ class Asker:
             reserve=reserve,
             want=wanted,
             without=self._unable.now(time.monotonic()),
+            left_seconds=None if self._limit is None else self._limit.left_seconds(),
+            limit_seconds=None if self._limit is None else self._limit.seconds,
         )
 
     def announcement(self) -> Announce:

@@ -252,10 +252,12 @@ def _await_followers() -> None:
 
 
 def _begin() -> None:
-    """In the new process: it ends with us, and hears a Ctrl-C of its own."""
+    """In the new process: it ends with us, hears a Ctrl-C of its own, and of a preemption from us:
+    the signal for that (SIGUSR1) may have gone to all processes of a job, and would end it."""
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _why(error: Exception) -> str:

@@ -71,9 +71,9 @@ class Runner:
         """What this runner holds, with how far the running attempt is."""
         return [self._with_progress(each) for each in self.asker.held()]
 
-    def stop(self) -> None:
+    def stop(self, stop: Stop) -> None:
         """Wakes a running attempt, which then ends."""
-        self._inbox.put(Stop())
+        self._inbox.put(stop)
 
     def cancel(self, held: Held) -> None:
         """The manager wants a held task no more."""
@@ -124,7 +124,7 @@ class Runner:
         self._log_ending(attempt.order, ending)
         if attempt.why == "cancel" and ending.outcome != COMPLETED:
             return None
-        reason = "the worker stops"
+        reason = attempt.reason or "the worker stops"
         return outcome.message(attempt.order, ending) or self._release(attempt.order, reason)
 
     def _release(self, order: Order, reason: str) -> Release:
