@@ -60,7 +60,7 @@ def init(
     prune: options.Prune = False,
     yes: options.Yes = False,
     set_aside: options.SetAside = False,
-    as_json: options.PlanJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sqlqueue import report, report_breaker
+from sqlqueue import report, report_breaker, report_held
 from sqlqueue.figures import cut_end, duration, plural, share, thousands
 from sqlqueue.report import Figures
 from sqlqueue.report_workers import metrics as metrics_of
@@ -199,7 +199,7 @@ def _state(phase: Figures) -> RenderableType:
         parts.append(Text(f"{phase['running']} running", "cyan"))
     if phase["failed"]:
         parts.append(Text(f"{phase['failed']} failed", "red"))
-    if held := report.why_held(phase):
+    if held := report_held.why_held(phase):
         parts.append(Text(held, "yellow"))
     elif left := report.left(phase):
         parts.append(Text(f"{left} left"))

@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlqueue import report_some
 from sqlqueue.figures import cut_end, duration, plural, share, thousands, width
 from sqlqueue.report_breaker import lines as broken
+from sqlqueue.report_held import once_more, steered, why_held
 from sqlqueue.report_workers import workers
 from sqlqueue.tables import Column, Page, table
 from sqlqueue.visible import printable
@@ -31,7 +32,6 @@ KEYS: Final = (
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
 BAR: Final = 12
-PHASES_NAMED: Final = 5
 WIDE: Final = 1000
 SILENT: Final = "         it does not answer (starting? else `sqlqueue doctor` says why)"
 COPY: Final = "         none answers: read from a private copy of the database"
@@ -174,13 +174,6 @@ def left(phase: Figures) -> str:
     return duration(eta) if waiting and eta is not None else ""
 
 
-def why_held(phase: Figures) -> str:
-    """`paused` by a person, or by the `breaker`; nothing when it goes on."""
-    if not phase.get("paused"):
-        return ""
-    return "breaker" if phase.get("breaker") else "paused"
-
-
 def bar(done: int, total: int, columns: int = BAR) -> str:
     """A bar and its percentage."""
     full = columns * done // total if total else 0
@@ -271,32 +264,3 @@ def advice(status: Figures) -> list[str]:
         "why: `sqlqueue failures` (what they share, one traceback of each kind)",
         f"output: `sqlqueue logs {task}`",
     ]
-
-
-def once_more(status: Figures) -> list[str]:
-    """What runs once more, and what did in vain."""
-    lines = []
-    if again := status.get("rerunning", 0):
-        stays = "each old row stays until its new result is there"
-        lines.append(f"once more: {plural(again, 'task')}; {stays}")
-    if failed := status.get("reruns_failed", 0):
-        kept = f"{plural(failed, 'task')} failed once more and kept the result of before"
-        lines.append(f"{kept}; `sqlqueue failures` says why")
-    return lines
-
-
-def steered(status: Figures) -> list[str]:
-    """What a person holds back: the queue, phases, workers; nothing when it is finished."""
-    lines = []
-    if status.get("paused"):
-        lines.append("paused: the whole queue; `sqlqueue resume --all` goes on")
-    names = [printable(each["phase"]) for each in status["phases"] if why_held(each) == "paused"]
-    if names:
-        more = f" and {plural(len(names) - PHASES_NAMED, 'more phase')}"
-        shown = ", ".join(names[:PHASES_NAMED]) + (more if len(names) > PHASES_NAMED else "")
-        lines.append(f"paused: {shown}; `sqlqueue resume phase=NAME` goes on")
-    for each in status.get("drained", []):
-        words = [f"{name}={each[name]}" for name in ("worker", "host", "device") if each[name]]
-        who = printable(" ".join(words) or "--all")
-        lines.append(f"drained: {who}; `sqlqueue resume {who}` lets it work again")
-    return lines

@@ -23,7 +23,7 @@ def unlink(
     move_to: options.MoveTo = None,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.UnlinkJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:

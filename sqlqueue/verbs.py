@@ -14,6 +14,7 @@ import typer
 from sqlqueue import options
 from sqlqueue.command_line import WARNING, print_lines, queue_of
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED
+from sqlqueue.option_values import FROM_FILE
 
 if TYPE_CHECKING:
     from sqlqueue.steering import Steered, Verb
@@ -30,7 +31,7 @@ def retry(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -51,7 +52,7 @@ def rerun(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -74,7 +75,7 @@ def cancel(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -99,7 +100,7 @@ def priority(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -111,7 +112,7 @@ def priority(
     """
     from sqlqueue.protocol import SetPriority
 
-    asked = None if number == options.FROM_FILE else int(number)
+    asked = None if number == FROM_FILE else int(number)
     message = SetPriority(select=selector or [], all=everything, dry_run=dry_run, priority=asked)
     what = "as the sweep file says" if asked is None else f"of priority {asked}"
     return _steer(context, home, verbose, message, what, as_json, yes)
@@ -124,7 +125,7 @@ def pause(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -147,7 +148,7 @@ def resume(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -168,7 +169,7 @@ def drain(
     everything: options.Everything = False,
     dry_run: options.DrySteering = False,
     yes: options.Yes = False,
-    as_json: options.SteeredJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -188,7 +189,7 @@ def drain(
 def failures(
     context: typer.Context,
     selector: options.Words = None,
-    as_json: options.FailuresJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
@@ -218,7 +219,7 @@ def failures(
 def show(
     context: typer.Context,
     task: options.OneTask,
-    as_json: options.ShowJson = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:

@@ -16,7 +16,8 @@ from sqlqueue.contact import figures
 from sqlqueue.errors import EXIT_DONE
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
-from sqlqueue.report import Figures, status_json, status_lines, why_held
+from sqlqueue.report import Figures, status_json, status_lines
+from sqlqueue.report_held import why_held
 from sqlqueue.report_some import ALL
 from sqlqueue.tables import page_of, redrawable
 

@@ -100,7 +100,7 @@ def test_opening_twice_migrates_once(home: Home) -> None:
     assert form(home.database) == before
 
 
-GOLDEN = sorted((Path(__file__).parent / "golden").glob("queue_*.sql"))
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("queue_[0-9]*.sql"))
 
 
 @pytest.mark.parametrize("frozen", GOLDEN, ids=lambda path: path.stem)

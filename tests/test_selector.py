@@ -125,7 +125,7 @@ WRONG = [
     (["x<abc"], "compares numbers"),
     (["x<1,b"], "compares numbers"),
     (["phase<exp1"], "phase takes ="),
-    (["--dryrun"], "neither an option nor"),
+    (["--dryrun"], "is no option, task id or"),
     (["x=1"] * 1001, "at most 1000"),
 ]
 

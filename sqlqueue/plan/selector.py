@@ -111,6 +111,9 @@ class Selector:
 
 def parse(words: Sequence[str], everything: bool = False) -> Selector:
     """What the words say; raises `UsageError`, naming the word."""
+    for each in words:
+        if each.strip().startswith("-"):
+            raise UsageError(f"{each!r}: is no option, task id or condition; --help says what is")
     if everything and words:
         raise UsageError(f"{EVERYTHING} and {words[0]!r}: say one of the two")
     if not everything and not words:
@@ -153,8 +156,8 @@ def _condition(word: str) -> Condition:
 
 
 def _task_id(word: str) -> Condition:
-    if not word or word.startswith("-"):
-        raise UsageError(f"{word!r}: is neither an option nor a task's id nor a condition")
+    if not word:
+        raise UsageError("'': is no task id or condition; --help says what is")
     return Condition(word, "", "=", ())
 
 

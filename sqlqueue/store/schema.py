@@ -87,8 +87,7 @@ phases = Table(
 # One task per signature.  `phase_id` is where it appeared first.  `held`: whoever wants it is
 # paused, so it is not handed out; kept here, so that a claim looks past none of those.
 # `rerun_after`: its last attempt when it was last to run once more; what those up to it measured
-# is of before.  0: never.  `shape_id`: what it has in common with cells of its duration; 0 when
-# that is not known.
+# is of before.  `shape_id`: what it has in common with cells of its duration.  0: never, unknown.
 tasks = Table(
     "tasks",
     metadata,
