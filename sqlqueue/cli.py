@@ -116,7 +116,12 @@ def serve(
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Run the manager: it hands out tasks, stores results and writes the CSVs."""
+    """Run the manager: it hands out tasks, stores results and writes the CSVs.
+
+    Exits 0 when it was told to stop or, with --until-done, when every task is finished.
+
+    Example: sqlqueue serve --host 0.0.0.0 --port 7433
+    """
     queue = queue_of(context, home, verbose, INFO)
     queue.queue_id()
     from sqlqueue.manager import server
@@ -167,6 +172,8 @@ def run(
 
     Takes all GPUs, else the CPU, and the manager that is there, if one is.  Exits 1 if a
     task failed, or if the circuit breaker holds back all that is left.
+
+    Example: sqlqueue run configs/*.yaml
     """
     queue = queue_of(context, home, verbose, WARNING)
     added = _add(queue, files, set_aside)
@@ -191,6 +198,8 @@ def status(
     """Show progress, workers, failures and what is left.  Read-only, always.
 
     Of more than fits on a page, what is worth a look first; --all shows everything.
+
+    Example: sqlqueue status --watch
     """
     queue = queue_of(context, home, verbose, NOTHING)
     from sqlqueue import watching
@@ -204,15 +213,21 @@ def status(
 def verify(
     context: typer.Context,
     repair: options.RepairIt = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Prove that the database and every CSV agree, row by row.  Exits 1 if they do not."""
+    """Prove that the database and every CSV agree, row by row.  Exits 1 if they do not.
+
+    Example: sqlqueue verify && git add results_*/final_results.csv
+    """
     queue = queue_of(context, home, verbose, WARNING)
     from sqlqueue import checking
 
-    if repair:
-        checking.repair(queue)
+    repaired = checking.repair(queue) if repair else None
+    if as_json:
+        return EXIT_FAILED if checking.verify_json(queue, repaired) else EXIT_DONE
+    print_lines(checking.repaired_lines(repaired) if repaired is not None else [])
     return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
 
 

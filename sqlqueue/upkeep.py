@@ -60,6 +60,8 @@ def doctor(
     """Say what is unsafe about the home, filesystems, clock, machine, and how to cure it.
 
     Read-only.  Exits 1 if anything is wrong, 0 if there is nothing but notes.
+
+    Example: sqlqueue doctor --home /data/paper/.sqlqueue
     """
     shared: Shared = context.obj
     queue = queue_of(context, home, verbose, NOTHING)
@@ -73,16 +75,21 @@ def backup(
     context: typer.Context,
     file: options.BackupFile,
     force: options.Force = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Copy the database into one file, beside a running manager too, and check the copy."""
+    """Copy the database into one file, beside a running manager too, and check the copy.
+
+    Example: sqlqueue backup --force /backup/paper.db
+    """
     queue = queue_of(context, home, verbose, WARNING)
     from sqlqueue.backing_up import back_up
     from sqlqueue.progress import shown
-    from sqlqueue.report_recover import backup_lines
+    from sqlqueue.report_recover import backup_json, backup_lines
 
-    print_lines(backup_lines(file, back_up(queue, file, force, shown)))
+    holds = back_up(queue, file, force, shown)
+    print_lines([backup_json(file, holds)] if as_json else backup_lines(file, holds))
     return EXIT_DONE
 
 
@@ -92,22 +99,28 @@ def recover(
     files: options.SomeFiles = None,
     backup: options.Backup = None,
     dry_run: options.DryRecovery = False,
+    as_json: options.DataJson = False,
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
     """Make a lost or damaged database again: from a backup, the sweep files, and every CSV.
 
     What stands in its place is moved aside.  Exits 1 if a line of a CSV was not taken in.
+
+    Example: sqlqueue recover --dry-run configs/*.yaml --backup /backup/paper.db
     """
     queue = queue_of(context, home, verbose, WARNING)
     from sqlqueue.progress import shown
     from sqlqueue.recovering import Wish
     from sqlqueue.recovering import recover as recovered
-    from sqlqueue.report_recover import recovered_lines
+    from sqlqueue.report_recover import recovered_json, recovered_lines
     from sqlqueue.tables import page_of
 
     found = recovered(queue, Wish(files or [], backup, dry_run), shown)
-    print_lines(recovered_lines(found, dry_run, page_of(sys.stdout)))
+    if as_json:
+        print_lines([recovered_json(found, dry_run)])
+    else:
+        print_lines(recovered_lines(found, dry_run, page_of(sys.stdout)))
     return EXIT_FAILED if found.troubles else EXIT_DONE
 
 
@@ -160,7 +173,10 @@ def token(
     home: options.HomeDir = None,
     verbose: options.Verbose = False,
 ) -> int:
-    """Print the token that workers elsewhere need in SQLQUEUE_TOKEN."""
+    """Print the token that workers elsewhere need in SQLQUEUE_TOKEN.
+
+    Example: export SQLQUEUE_TOKEN=$(sqlqueue token)
+    """
     queue = queue_of(context, home, verbose, WARNING)
     queue.queue_id()
     from sqlqueue import keys

@@ -309,7 +309,7 @@ def test_verify_finds_and_repair_rebuilds(
     assert "repaired: " in text
     assert "Clean" in text
     assert csv.read_bytes() == whole
-    assert "Nothing to repair" in here.cli.ok("verify", "--repair")
+    assert "Nothing was repaired" in here.cli.ok("verify", "--repair")
 
 
 def test_the_token_is_one_line_that_stays(here: Place) -> None:
