@@ -29,6 +29,7 @@ from sqlqueue.figures import plural, thousands
 from sqlqueue.holder import holder_of
 from sqlqueue.home import Home
 from sqlqueue.interrupts import handling
+from sqlqueue.lifecycle import BREAKER_CELLS
 from sqlqueue.parts import Part, Repeats
 from sqlqueue.report import Figures
 from sqlqueue.report_breaker import is_stuck, stopped
@@ -41,7 +42,9 @@ LOOK_SHARE: Final = 10
 """Looking at the queue takes at most one part in so many of the time."""
 
 
-def together(home: Home, phases: Collection[str], verbose: bool, breaker_cells: int) -> int:
+def together(
+    home: Home, phases: Collection[str], verbose: bool, breaker_cells: int = BREAKER_CELLS
+) -> int:
     """Runs what is in the queue; returns the exit status."""
     began = time.monotonic()
     before = figures(home)

@@ -295,11 +295,11 @@ class Scenario:
     run: Callable[[Home, Disk, Tell], None]
     after: dict[int, str]
     edit: Callable[[Room], list[bytes]] = lambda _room: []
-    again: tuple[int, ...] = ()
     stands: Callable[[Room, Collection[str]], None] = lambda _room, _told: None
     restart: Callable[[Home, Disk, Tell], None] | None = None
     databases: bool = False
     lost: bool = False
+    again: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return self.name

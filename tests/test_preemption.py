@@ -195,7 +195,7 @@ def test_a_program_is_told_by_sigterm_whatever_announced_the_end(study: Study) -
 # --- the built-in experiment ------------------------------------------------------------------
 
 
-ROUNDS = 150
+ROUNDS = 60
 DIGITS = f"""
 defaults: {{output_dir: results, experiment: poisoning, dataset: digits, model_type: cnn}}
 grid:
@@ -281,6 +281,7 @@ def test_a_cell_that_is_preempted_comes_to_the_same_result(
     assert not saved[0].exists()
 
 
+@pytest.mark.slow
 def test_an_attempt_goes_on_where_the_one_before_was_preempted(study: Study) -> None:
     training(study.root)
     study.set_up("digits.yaml")

@@ -39,6 +39,8 @@ from sqlqueue.worker.place import Place
 from sqlqueue.worker.unable import Unable
 
 POLL_SECONDS: Final = 20.0
+FIRST_POLL_SECONDS: Final = 1.0
+"""So soon a worker without a task hears, and tells, what its tasks wait for."""
 PAUSE_SECONDS: Final = 1.0
 """Between two questions that were answered at once: never a busy loop."""
 FIRST_PAUSE_SECONDS: Final = 0.05
@@ -107,11 +109,13 @@ class Asker:
 
     def next_task(self) -> TaskReply | None:
         """Waits for a task; None when there is nothing left to do, or the worker stops."""
+        wait_seconds = FIRST_POLL_SECONDS
         while not self._stop.is_set():
             begun = time.monotonic()
             unable = self._unable.now(begun)
             with self._lock:
-                answer = self._poll(0.0 if unable and not self._wait else POLL_SECONDS)
+                answer = self._poll(0.0 if unable and not self._wait else wait_seconds)
+            wait_seconds = POLL_SECONDS
             if not isinstance(answer, NoTask):
                 return answer
             if self._is_to_end(answer):
