@@ -227,7 +227,8 @@ def verify(
     repaired = checking.repair(queue) if repair else None
     if as_json:
         return EXIT_FAILED if checking.verify_json(queue, repaired) else EXIT_DONE
-    print_lines(checking.repaired_lines(repaired) if repaired is not None else [])
+    if repaired is not None:
+        print_lines(checking.repaired_lines(repaired))
     return EXIT_FAILED if checking.verify(queue) else EXIT_DONE
 
 

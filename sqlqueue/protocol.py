@@ -145,6 +145,9 @@ class Release(Message, frozen=True, tag="release"):
     worker_id: Name
     attempt: Number | None = None
     reason: Annotated[str, Meta(max_length=10000)] = ""
+    code_version: Annotated[str, Meta(max_length=300)] = ""
+    log_file: Annotated[str, Meta(max_length=4096)] = ""
+    versions: Versions = {}
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):

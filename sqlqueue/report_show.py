@@ -6,6 +6,7 @@ Pure.  What is not here: where it comes from (`showing.py`).
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -52,10 +53,18 @@ def _heading(task: Task, page: Page) -> Iterator[str]:
     yield f"experiment   {printable(task['experiment'])}"
     yield f"phases       {_phases(task['phases']) or 'none'}"
     yield f"directories  {_directories(task['directories']) or 'none'}"
-    yield f"parameters   {_pairs(task['parameters'])}"
+    yield from _wrapped("parameters   ", _pairs(task["parameters"]), page)
     if task["runtime_only"]:
         yield f"             runtime only: {printable(', '.join(task['runtime_only']))}"
     yield f"limits       {_limits(task)}"
+
+
+def _wrapped(title: str, text: str, page: Page) -> list[str]:
+    """Broken between pairs, so that none is torn and all can be copied."""
+    return textwrap.wrap(
+        text, page.columns, initial_indent=title, subsequent_indent=" " * len(title),
+        break_long_words=False, break_on_hyphens=False,
+    ) or [title.rstrip()]  # fmt: skip
 
 
 def _phases(phases: Sequence[Task]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlqueue import protocol
@@ -142,14 +142,21 @@ def release(book: Notebook, request: protocol.Release, context: Context) -> Repl
     task = find(request.task_id, context)
     attempt = _attempt_of(task, request.attempt, request.worker_id, context)
     if attempt.outcome is None:
-        give_back(book, task, attempt, request.reason or "released", context)
+        ran = (request.code_version, request.log_file, _json(request.versions))
+        give_back(book, task, attempt, request.reason or "released", context, ran)
     return Ack()
 
 
 def give_back(
-    book: Notebook, task: TaskRow, attempt: Attempt, reason: str, context: Context
-) -> None:
-    report = Report(attempt.worker_id, context.wall, error=reason)
+    book: Notebook, task: TaskRow, attempt: Attempt, reason: str, context: Context,
+    ran: tuple[str, str, str] = ("", "", ""),
+) -> None:  # fmt: skip
+    """`ran`: the version of its code, its log, and the versions beside, where they are known."""
+    code, log_file, versions = ran
+    report = Report(
+        attempt.worker_id, context.wall, error=reason, code_version=code, log_file=log_file,
+        versions=versions,
+    )  # fmt: skip
     queue.release(context.connection, task, attempt, report)
     book.drop_after(attempt, context)
     context.after.append(
@@ -194,8 +201,12 @@ def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Conte
         code_version=request.code_version,
         log_file=request.log_file,
         error=request.error if isinstance(request, protocol.TaskFailed) else None,
-        versions=json.dumps(request.versions) if request.versions else "",
+        versions=_json(request.versions),
     )
+
+
+def _json(versions: Mapping[str, str]) -> str:
+    return json.dumps(versions) if versions else ""
 
 
 def _finite(seconds: float | None) -> float | None:

@@ -141,6 +141,11 @@ class Shape:
         return [each for each in self.names if each not in self.hidden | self.derived]
 
 
+def _is_told(name: str, names: Iterable[str]) -> bool:
+    """Whether one of the names is that one, or a mapping with it, or an entry of it."""
+    return any(covers(name, each) or covers(each, name) for each in names)
+
+
 class Catalogue:
     """Every task that rows may be of, numbered from 0."""
 
@@ -225,11 +230,12 @@ class Catalogue:
         return self.names - telling
 
     def left_out(self, given: Iterable[str]) -> dict[str, list[Any]]:
-        """What tells tasks apart and is not among the names given: the values that they have."""
+        """What else tells tasks apart that have the names given: the values that they have."""
         given = list(given)
+        meant = [s for s in self.shapes if all(_is_told(each, s.telling) for each in given)]
         found: dict[str, list[Any]] = {}
-        for name in dict.fromkeys(name for each in self.shapes for name in each.telling):
-            if not any(covers(name, each) or covers(each, name) for each in given):
+        for name in dict.fromkeys(name for each in meant or self.shapes for name in each.telling):
+            if not _is_told(name, given):
                 found[name] = self.values[name].items
         return found
 

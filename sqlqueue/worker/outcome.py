@@ -146,11 +146,27 @@ def find(order: Order) -> Ending | None:
     return next((ending for whose, ending in found if whose == order), None)
 
 
+def release(order: Order, ending: Ending | None, reason: str) -> Release:
+    """Gives the task back; without an ending it never began."""
+    ran = {} if ending is None else _ran(order, ending)
+    return Release(
+        task_id=order.task_id, worker_id=order.worker_id, attempt=order.attempt,
+        reason=reason[:MAX_REASON_CHARACTERS], **ran,
+    )  # fmt: skip
+
+
+def _ran(order: Order, ending: Ending) -> dict[str, Any]:
+    return {
+        "code_version": ending.code_version or order.code_version,
+        "log_file": order.log_file,
+        "versions": ending.versions,
+    }
+
+
 def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | Release | None:
     """What to tell the manager; None for an attempt that was stopped."""
     if ending.outcome == UNAVAILABLE:
-        reason = (CANNOT_RUN + ending.error)[:MAX_REASON_CHARACTERS]
-        return Release(order.task_id, order.worker_id, order.attempt, reason)
+        return release(order, ending, CANNOT_RUN + ending.error)
     common: dict[str, Any] = {
         "task_id": order.task_id,
         "worker_id": order.worker_id,
@@ -158,9 +174,7 @@ def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | Release
         "host": order.host,
         "device": order.device,
         "seconds": ending.seconds,
-        "code_version": ending.code_version or order.code_version,
-        "log_file": order.log_file,
-        "versions": ending.versions,
+        **_ran(order, ending),
     }
     if ending.outcome == COMPLETED:
         return SubmitResult(signature=order.signature, result_data=ending.metrics, **common)

@@ -18,7 +18,7 @@ import msgspec
 
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, ProtocolError, QueueError
 from sqlqueue.plan.headline import headline
-from sqlqueue.protocol import Held, Release, TaskReply
+from sqlqueue.protocol import Held, TaskReply
 from sqlqueue.worker import outcome
 from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.attempt import Attempt, Cancel, Stop
@@ -99,7 +99,7 @@ class Runner:
         try:
             self._ready_child(order)
         except OSError as error:
-            self.asker.hand_back(self._release(order, f"no child process: {error}"), order)
+            self.asker.hand_back(outcome.release(order, None, f"no child process: {error}"), order)
             raise QueueError(f"cannot start a child process: {error}") from error
         return self._attempt(order, task)
 
@@ -125,12 +125,8 @@ class Runner:
         if attempt.why == "cancel" and ending.outcome != COMPLETED:
             return None
         reason = attempt.reason or "the worker stops"
-        return outcome.message(attempt.order, ending) or self._release(attempt.order, reason)
-
-    def _release(self, order: Order, reason: str) -> Release:
-        return Release(
-            task_id=order.task_id, worker_id=self.name.text, attempt=order.attempt, reason=reason
-        )
+        told = outcome.message(attempt.order, ending)
+        return told or outcome.release(attempt.order, ending, reason)
 
     def _log_ending(self, order: Order, ending: Ending) -> None:
         label, task_id = self.name.label, order.task_id
