@@ -79,6 +79,7 @@ def _sorted_counts(said: str) -> str:
     return said.replace("3 failed, 2 completed", "2 completed, 3 failed")
 
 
+@pytest.mark.slow
 def test_it_is_on_by_itself(study: Study) -> None:
     """Ten cells, of twelve."""
     sweep = study.write(

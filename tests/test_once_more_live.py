@@ -174,6 +174,7 @@ def test_show_and_rerun_say_what_is_wrong(study: Study) -> None:
     assert "No task matches" in study.cli.ok("rerun", "state=completed")
 
 
+@pytest.mark.slow
 def test_a_command_s_own_file_is_its_code(study: Study) -> None:
     script = study.root / "train.py"
     script.write_text("print('{\"value\": 1}')\n")

@@ -257,7 +257,7 @@ def begun_at(study: Study) -> float:
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL)
 ONE_EACH = [
-    pytest.param((signal.SIGUSR1,), id="once"),
+    pytest.param((signal.SIGUSR1,), id="once", marks=pytest.mark.slow),
     pytest.param(SIGNALS, id="three times", marks=pytest.mark.slow),
 ]
 

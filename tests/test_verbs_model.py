@@ -561,7 +561,7 @@ class History(RuleBasedStateMachine):
             assert figures["done"] is (bool(self.tasks) and not open_)
             self._phases(figures["phases"])
             self._directories(figures["directories"])
-            del figures["work"]
+            figures.pop("work", None)
             json.dumps(figures, allow_nan=False)
 
     def _phases(self, found: list[dict[str, Any]]) -> None:
