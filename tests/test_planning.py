@@ -117,6 +117,20 @@ def test_prune_withdraws_what_waits_and_no_file_wants(study: Study) -> None:
     assert study.totals() == {"completed": 1, "pending": 4}
 
 
+def test_prune_gives_up_a_rerun_and_keeps_its_result(study: Study) -> None:
+    """What was completed is never cancelled: its row stays, and `verify` has nothing to say."""
+    study.set_up(sweep(study, "a", seed=[1, 2]))
+    study.manager.start()
+    taken = study.manager.ask({"type": "request_task", "worker_id": "w"})
+    done = {"task_id": taken["task_id"], "worker_id": "w", "result_data": {"value": 1}}
+    assert study.manager.ask({"type": "submit_result", **done}) == {"type": "ack"}
+    study.cli.ok("rerun", taken["task_id"], "--yes")
+    study.cli.ok("init", "--prune", "--yes", sweep(study, "a", seed=[2]))
+    assert study.totals() == {"completed": 1, "pending": 1}
+    assert study.cli("verify").returncode == 0
+    assert len(study.rows("results")) == 1
+
+
 def test_prune_asks_a_person(study: Study) -> None:
     study.set_up(sweep(study, "a", seed=[1, 2, 3]))
     name = sweep(study, "a", seed=[1])

@@ -14,7 +14,6 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from sqlqueue.lifecycle import State
 from sqlqueue.protocol import PhaseStands
 from sqlqueue.store import selecting
 from sqlqueue.store.counting import EVERY
@@ -91,7 +90,8 @@ def gone(
     wish = task_phases.c
     keys = {key: each for each, key in selecting.phase_keys(connection).items() if each in names}
     query = (
-        select(tasks.c.signature, tasks.c.task_id, tasks.c.state, wish.phase_id)
+        select(tasks.c.signature, tasks.c.task_id, tasks.c.state, tasks.c.rerun_after)
+        .add_columns(wish.phase_id)
         .join(task_phases, wish.signature == tasks.c.signature)
         .where(tasks.c.id > after, tasks.c.id <= after + BITE_TASKS)
         .where(wish.withdrawn.is_(False), wish.given != given)
@@ -99,7 +99,7 @@ def gone(
         .order_by(tasks.c.id)
     )
     found: dict[str, list[Chosen]] = defaultdict(list)
-    for signature, task_id, state, key in connection.execute(query):
-        found[keys[key]].append(Chosen(signature, task_id, keys[key], State(state)))
+    for signature, task_id, state, rerun_after, key in connection.execute(query):
+        found[keys[key]].append(Chosen.of(signature, task_id, keys[key], state, rerun_after))
     last = connection.execute(select(func.max(tasks.c.id))).scalar() or 0
     return found, after + BITE_TASKS if after + BITE_TASKS < last else None

@@ -39,7 +39,13 @@ class Chosen:
     task_id: str
     phase: str
     state: State
-    again: bool = False
+    again: bool
+
+    @classmethod
+    def of(cls, signature: str, task_id: str, phase: str, state: str, rerun_after: int) -> Chosen:
+        """As the database has it."""
+        again = rerun_after > 0 and state != State.COMPLETED.value
+        return cls(signature, task_id, phase, State(state), again)
 
 
 @dataclass(slots=True)
@@ -72,8 +78,7 @@ def bite(connection: Connection, selector: Selector, after: int) -> Bite:
     )
     for signature, task_id, state, parameters, phase, after_ in connection.execute(query):
         if not selector.parameters or selector.fits(json.loads(parameters), found.met):
-            again = after_ > 0 and state != State.COMPLETED.value
-            found.tasks.append(Chosen(signature, task_id, phase, State(state), again))
+            found.tasks.append(Chosen.of(signature, task_id, phase, state, after_))
     if selector.of_attempts:
         last_of = last_attempts(connection, [each.signature for each in found.tasks])
         found.tasks = [
