@@ -11,7 +11,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all crash soak hostile fuzz audit bench lint format clean distclean
+.PHONY: help setup demo week test test-all crash soak hostile fuzz audit bench lint format clean distclean
 
 help: ## Show this list
 	@echo "sqlqueue: make TARGET, where TARGET is one of"
@@ -23,6 +23,9 @@ setup: ## Make .venv and install everything into it (once)
 
 demo: setup ## Run the quickstart sweep in demo/, with real training, and show what came out
 	@$(BIN)/python tools/demo.py
+
+week: setup ## Replay a researcher's week in week/: growth, failures, preemption, reruns, import
+	@$(BIN)/python tools/week.py $(ARGS)
 
 test: lint ## Lint, type check and the tests that take seconds
 	$(BIN)/pytest -n $(JOBS) -m "not slow and not crash" $(ARGS)
@@ -60,8 +63,8 @@ format: setup ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove caches and demo/; never a queue or results of yours
-	rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove caches, demo/ and week/; never a queue or results of yours
+	rm -rf demo week build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## As clean, and .venv and the corpus of make fuzz too

@@ -6,6 +6,7 @@ is not here: what is compared (`store/audit.py`) and rebuilt (`store/recovery.py
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Union
 
@@ -34,6 +35,17 @@ def verify(home: Home) -> int:
         print(_line(finding), flush=True)
     print(_verdict(count), flush=True)
     return count
+
+
+def verify_json(home: Home, repaired: list[str] | None) -> int:
+    """The same for programs, as docs/COMMANDS.md describes it, with what `repair` did before."""
+    found = [
+        {"severity": each.severity, "where": each.where, "message": each.message}
+        for each in _findings(home)
+    ]
+    told = {"clean": not found, "findings": found, "repaired": repaired}
+    print(json.dumps(told, indent=2), flush=True)
+    return len(found)
 
 
 def _findings(home: Home) -> Iterable[Found]:
@@ -66,17 +78,20 @@ def _verdict(count: int) -> str:
     return f"{plural(count, 'finding')}; `sqlqueue verify --repair` rebuilds what does not agree"
 
 
-def repair(home: Home) -> None:
-    """Brings every CSV back to what the database says, and prints what was done.
+def repair(home: Home) -> list[str]:
+    """Brings every CSV back to what the database says; what was repaired, a line each.
 
     With no manager, opening the queue alone repairs what was found before.
     """
     found = list(dict.fromkeys(each.where for each in _findings(home)))
     with owner(home, notice) as ask:
         reply = ask(Repair())
-    actions = reply.actions if isinstance(reply, RepairedReply) else []
-    left = {each.where for each in _findings(home)} if found and not actions else set()
-    for line in actions or [each for each in found if each not in left]:
-        print(f"repaired: {printable(line)}", flush=True)
-    if not actions and not found:
-        print("Nothing to repair", flush=True)
+    if isinstance(reply, RepairedReply) and reply.actions:
+        return reply.actions
+    left = {each.where for each in _findings(home)} if found else set()
+    return [each for each in found if each not in left]
+
+
+def repaired_lines(actions: list[str]) -> list[str]:
+    """What was repaired, as text."""
+    return [f"repaired: {printable(each)}" for each in actions] or ["Nothing was repaired"]

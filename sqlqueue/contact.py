@@ -8,7 +8,7 @@ database is imported only when no manager answers.  What is not here: what is as
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -98,28 +98,27 @@ def ask_running(home: Home, request: Request) -> Reply | None:
             return None
 
 
-def recall(ask: Ask, name: str) -> ExperimentMemory | None:
-    """What the home remembers of an experiment; None when it never saw it."""
-    reply = ask(DescribeExperiments(names=[name]))
-    found = reply.experiments if isinstance(reply, ExperimentsReply) else []
-    return next((each for each in found if each.name == name), None)
+def recall(ask: Ask, names: Sequence[str]) -> list[ExperimentMemory]:
+    """What the home remembers of those experiments that it saw before; with no names, of all."""
+    reply = ask(DescribeExperiments(names=list(names)))
+    return reply.experiments if isinstance(reply, ExperimentsReply) else []
 
 
-def recall_looking(home: Home, name: str) -> ExperimentMemory | None:
+def recall_looking(home: Home, names: Sequence[str]) -> list[ExperimentMemory]:
     """The same without changing anything; a home that is not there remembers nothing."""
     if manager_answers(home):
         with Client(home, timeout_seconds=LOOK_SECONDS) as client:
-            return recall(client.request, name)
-    return _recalled(home, name) if home.database.exists() else None
+            return recall(client.request, names)
+    return _recalled(home, names) if home.database.exists() else []
 
 
-def _recalled(home: Home, name: str) -> ExperimentMemory | None:
+def _recalled(home: Home, names: Sequence[str]) -> list[ExperimentMemory]:
     from sqlqueue.store import engine, memory
 
     reader = engine.open_reader(home)
     try:
         with reader.begin() as connection:
-            return next(iter(memory.recall(connection, [name])), None)
+            return memory.recall(connection, names)
     finally:
         reader.dispose()
 

@@ -8,23 +8,29 @@ is kept for whoever adds the tasks.  What is not here: how a declaration is foun
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlqueue.experiments import declare
+from sqlqueue.experiments import command, declare
+from sqlqueue.plan.command import Command
 from sqlqueue.plan.signature import reconcile
 from sqlqueue.plan.task import REQUIRED, Experiment, Known, Missing
 from sqlqueue.protocol import ExperimentMemory, ParameterMemory
 
-Recall = Callable[[str], ExperimentMemory | None]
-"""What the home remembers of an experiment; None when it never saw it."""
+Recall = Callable[[Sequence[str]], Sequence[ExperimentMemory]]
+"""What the home remembers of those experiments that it saw before; with no names, of all."""
+
+ALIKE: Final = 0.75
+"""From here on two command lines are taken for versions of one (0 to 1, `difflib`)."""
 
 
-def recall_nothing(_name: str) -> ExperimentMemory | None:
+def recall_nothing(_names: Sequence[str]) -> Sequence[ExperimentMemory]:
     """What a home remembers that is not there yet."""
-    return None
+    return []
 
 
 class Declarations:
@@ -37,17 +43,47 @@ class Declarations:
         self.memories: dict[str, ExperimentMemory] = {}
         self.notes: list[str] = []
 
-    def __call__(self, name: str) -> Experiment:
+    def __call__(self, named: str | Experiment) -> Experiment:
+        name = named if isinstance(named, str) else named.name
         if name not in self._found:
-            self._found[name] = self._reconciled(declare(name, self._root))
+            self._found[name] = self._reconciled(declare(named, self._root))
         return self._found[name]
 
     def _reconciled(self, declared: Experiment) -> Experiment:
         name = declared.name
-        experiment, known, notes = reconcile(declared, known_of(self._recall(name)))
-        self.memories[name] = memory_of(name, known)
+        remembered = next((each for each in self._recall([name]) if each.name == name), None)
+        experiment, known, notes = reconcile(declared, known_of(remembered))
+        self.memories[name] = memory_of(name, known, declared.command)
+        if declared.command is not None:
+            notes += command.lacks(declared.command, self._root)
+            notes += self._changes(name, declared.command, remembered)
         self.notes += [f"{name}: {note}" for note in notes]
         return experiment
+
+    def _changes(self, name: str, now: Command, before: ExperimentMemory | None) -> list[str]:
+        """Whether it is another command than before, or an old one under another name."""
+        if before is not None:
+            changed = not now.says_the_same(before.command)
+            return ["the command changed: later attempts run the new one"] if changed else []
+        if not _called_by_text(name, now):
+            return []
+        known = [each.name for each in self._recall([]) if _called_by_text(each.name, each.command)]
+        alike = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
+        if not alike:
+            return []
+        return [
+            f"these are other cells than those of {alike[0]!r}, which is known here: without a "
+            f"`name` a command is called by its text; to go on with them, give it "
+            f"`name: {json.dumps(alike[0], ensure_ascii=False)}`"
+        ]
+
+
+def _called_by_text(name: str, command: Command | None) -> bool:
+    """Whether a command has no name of its own."""
+    try:
+        return command is not None and shlex.split(name) == list(command.words)
+    except ValueError:
+        return False
 
 
 def known_of(memory: ExperimentMemory | None) -> dict[str, Known] | None:
@@ -60,7 +96,9 @@ def known_of(memory: ExperimentMemory | None) -> dict[str, Known] | None:
     }
 
 
-def memory_of(name: str, known: Mapping[str, Known]) -> ExperimentMemory:
+def memory_of(
+    name: str, known: Mapping[str, Known], command: Command | None = None
+) -> ExperimentMemory:
     """What the home is to remember, as the wire wants it."""
     parameters = [
         ParameterMemory(
@@ -71,7 +109,7 @@ def memory_of(name: str, known: Mapping[str, Known]) -> ExperimentMemory:
         )
         for each, what in known.items()
     ]
-    return ExperimentMemory(name=name, parameters=parameters)
+    return ExperimentMemory(name=name, parameters=parameters, command=command)
 
 
 def _value(text: str | None) -> Any:

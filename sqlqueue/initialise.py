@@ -9,14 +9,16 @@ a dry run writes nothing, not even the home.  What is not here: what a sweep fil
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sqlqueue import keys
+from sqlqueue import code_today, keys, pruning
+from sqlqueue.added import Added
 from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
@@ -39,7 +41,6 @@ from sqlqueue.protocol import (
     AddTasks,
     ExperimentMemory,
     NewTask,
-    PhaseCounts,
     PrepareDirectories,
     PreparedReply,
     Reply,
@@ -58,39 +59,19 @@ BATCH_TASKS: Final = 1000
 MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
 
+NUMBER_BITS: Final = 52
+"""Of the number by which cells know the `init` that last found them in a file."""
+
 Advance = Callable[[int], None]
 Progress = Callable[[int], AbstractContextManager[Advance]]
 
 
-@dataclass
-class Added:
-    """What `init` did, or would do."""
+class Pruning(Enum):
+    """Whether what no file wants any more is withdrawn."""
 
-    phases: dict[str, PhaseCounts] = field(default_factory=dict)
-    delivered: int = 0
-    notes: list[str] = field(default_factory=list)
-    set_aside: list[str] = field(default_factory=list)
-    directories: list[str] = field(default_factory=list)
-
-    def add(self, reply: AddedReply) -> None:
-        """Counts one more batch."""
-        self.delivered += reply.delivered
-        for phase, counts in reply.phases.items():
-            self.phases[phase] = summed(self.phases.get(phase, PhaseCounts()), counts)
-
-    @property
-    def total(self) -> PhaseCounts:
-        """The counts of all phases."""
-        total = PhaseCounts()
-        for counts in self.phases.values():
-            total = summed(total, counts)
-        return total
-
-
-def summed(left: PhaseCounts, right: PhaseCounts) -> PhaseCounts:
-    """The counts of both."""
-    names = PhaseCounts.__struct_fields__
-    return PhaseCounts(**{name: getattr(left, name) + getattr(right, name) for name in names})
+    NOT = "not"
+    ASKED = "asked"
+    UNASKED = "unasked"
 
 
 def initialise(
@@ -100,16 +81,24 @@ def initialise(
     progress: Progress,
     set_aside: bool = False,
     disk: Disk | None = None,
+    prune: Pruning = Pruning.NOT,
 ) -> Added:
     """Adds what the files want and the queue does not have yet."""
     texts = checked(home, files)
     home.create(disk)
     keys.create(home, disk)
     with owner(home, notice, disk) as ask:
-        declarations = Declarations(home.root, lambda name: recall(ask, name))
+        declarations = Declarations(home.root, lambda names: recall(ask, names))
         sweep = load(texts, declarations)
         _name_outside(sweep.output_dirs(), home.root, notice)
-        return _add(ask, sweep, declarations, progress, set_aside)
+        number = secrets.randbits(NUMBER_BITS)
+        added = _add(ask, sweep, declarations, progress, set_aside, number)
+        phases = pruning.look(ask, home, sweep, added, number)
+        if prune is not Pruning.NOT:
+            pruning.prune(ask, added, number, phases, yes=prune is Pruning.UNASKED)
+    commands = {name: each.command for name, each in declarations.memories.items()}
+    added.notes += code_today.differences(home.root, added.reused, commands)
+    return added
 
 
 def checked(home: Home, files: Sequence[Path]) -> list[Text]:
@@ -195,15 +184,19 @@ def refuse_foreign(home: Home) -> None:
 def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: bool = False) -> Added:
     """What `initialise` would do; writes nothing.  Raises what that would raise."""
     texts = checked(home, files)
-    declarations = Declarations(home.root, lambda name: recall_looking(home, name))
+    declarations = Declarations(home.root, lambda names: recall_looking(home, names))
     sweep = load(texts, declarations)
     from sqlqueue.store.survey import survey as counted
 
-    folders = sweep.output_dirs()
+    folders, given = sweep.output_dirs(), pruning.files_of(sweep, home)
     with progress(sweep.count) as advance:
         cells = _counting(sweep.tasks(), advance)
-        phases = counted(home, folders, cells, set_aside=set_aside)
-    return Added(phases, notes=_notes(sweep, declarations), directories=folders)
+        found = counted(home, folders, cells, given, set_aside=set_aside)
+    added = Added(found.phases, notes=_notes(sweep, declarations), directories=folders)
+    added.shared_with = found.shared_with
+    judged = pruning.judge(added, home, given, found.stands)
+    added.lose({phase: states for phase, states in found.gone.items() if phase in judged})
+    return added
 
 
 def _notes(sweep: Sweep, declarations: Declarations) -> list[str]:
@@ -223,15 +216,16 @@ def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
 
 
 def _add(
-    ask: Ask, sweep: Sweep, declarations: Declarations, progress: Progress, set_aside: bool
-) -> Added:
+    ask: Ask, sweep: Sweep, declarations: Declarations, progress: Progress, set_aside: bool,
+    number: int,
+) -> Added:  # fmt: skip
     added = Added(notes=_notes(sweep, declarations), directories=sweep.output_dirs())
     prepare = PrepareDirectories(output_dirs=added.directories, set_aside=set_aside)
     cells = sweep.count
     try:
         with deferred() as check, progress(cells) as advance:
             added.set_aside = _expect(ask(prepare), PreparedReply).set_aside
-            for message in batches(sweep.tasks(), declarations.memories):
+            for message in batches(sweep.tasks(), declarations.memories, given=number):
                 check()
                 added.add(_expect(ask(message), AddedReply))
                 advance(len(message.tasks))
@@ -256,17 +250,19 @@ def _expect(reply: Reply, kind: type[Any]) -> Any:
 
 
 def batches(
-    tasks: Iterable[Task], memories: dict[str, ExperimentMemory], size: int = BATCH_TASKS
+    tasks: Iterable[Task], memories: dict[str, ExperimentMemory], given: int = 0
 ) -> Iterator[AddTasks]:
     """The tasks as messages, each below the size that the protocol allows."""
     rest = iter(tasks)
-    while batch := [new_task(task) for task in islice(rest, size)]:
-        yield from _fitting(batch, memories)
+    while batch := [new_task(task) for task in islice(rest, BATCH_TASKS)]:
+        yield from _fitting(batch, memories, given)
 
 
-def _fitting(batch: list[NewTask], memories: dict[str, ExperimentMemory]) -> Iterator[AddTasks]:
-    named = {task.experiment for task in batch}
-    message = AddTasks(tasks=batch, experiments=[memories[name] for name in sorted(named)])
+def _fitting(
+    batch: list[NewTask], memories: dict[str, ExperimentMemory], given: int
+) -> Iterator[AddTasks]:
+    known = [memories[name] for name in sorted({task.experiment for task in batch})]
+    message = AddTasks(tasks=batch, experiments=known, given=given)
     if len(encode(message)) <= MAX_MESSAGE_BYTES:
         yield message
     elif len(batch) == 1:
@@ -276,8 +272,8 @@ def _fitting(batch: list[NewTask], memories: dict[str, ExperimentMemory]) -> Ite
         )
     else:
         half = len(batch) // 2
-        yield from _fitting(batch[:half], memories)
-        yield from _fitting(batch[half:], memories)
+        yield from _fitting(batch[:half], memories, given)
+        yield from _fitting(batch[half:], memories, given)
 
 
 def new_task(task: Task) -> NewTask:

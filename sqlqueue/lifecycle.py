@@ -4,7 +4,8 @@ One table decides; nothing else does.  A move that is not in the table raises
 `IllegalMove` and changes nothing.  What is not here: the database, time, leases.
 
 A task that was completed and is to run once more is PENDING again while its old result
-stays accepted; so "has an accepted result" and "is COMPLETED" are two questions.
+stays accepted; so "has an accepted result" and "is COMPLETED" are two questions.  One that has a
+result is never FAILED or CANCELLED: what would end it so has it COMPLETED as it was.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Event(StrEnum):
     CANCEL = "cancel"  # nobody wants it any more
     RESTORE = "restore"  # a person, or a sweep file, wants it again
     RERUN = "rerun"  # a completed task is to run once more
+    KEEP = "keep"  # that came to nothing: the result that it has stands
 
 
 _P, _R, _C, _F, _X = (
@@ -76,6 +78,8 @@ MOVES: Final[dict[tuple[State, Event], State]] = {
     (_X, Event.SUBMIT): _C,
     (_X, Event.RESTORE): _P,
     (_C, Event.RERUN): _P,
+    (_P, Event.KEEP): _C,
+    (_R, Event.KEEP): _C,
 }
 
 FINISHED: Final = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
@@ -84,6 +88,8 @@ CHARGED: Final = frozenset({Outcome.FAILED, Outcome.OOM, Outcome.TIMEOUT})
 
 MAX_ATTEMPTS: Final = 3
 MAX_LOSSES: Final = 10
+BREAKER_CELLS: Final = 10
+"""So many cells that fail alike, and none completed in between, pause their phase."""
 
 
 def move(state: State, event: Event) -> State:

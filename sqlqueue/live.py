@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sqlqueue import report
+from sqlqueue import report, report_breaker, report_held
 from sqlqueue.figures import cut_end, duration, plural, share, thousands
 from sqlqueue.report import Figures
 from sqlqueue.report_workers import metrics as metrics_of
@@ -86,7 +86,9 @@ class Lines:
 def progress_line(status: Figures) -> str:
     """How far it is, in one line."""
     rest = report.others(status["totals"])
-    return report.headline(status) + (f"; {rest}" if rest else "")
+    broken = [each.phase for each in report_breaker.trips(status)]
+    held = f"; paused by the breaker: {', '.join(map(printable, broken[:3]))}" if broken else ""
+    return report.headline(status) + (f"; {rest}" if rest else "") + held
 
 
 class Picture:
@@ -197,7 +199,9 @@ def _state(phase: Figures) -> RenderableType:
         parts.append(Text(f"{phase['running']} running", "cyan"))
     if phase["failed"]:
         parts.append(Text(f"{phase['failed']} failed", "red"))
-    if left := report.left(phase):
+    if held := report_held.why_held(phase):
+        parts.append(Text(held, "yellow"))
+    elif left := report.left(phase):
         parts.append(Text(f"{left} left"))
     return Text(", ").join(parts)
 
@@ -225,14 +229,22 @@ def _task(worker: str, task: Figures) -> list[str]:
     return [
         printable(worker),
         printable(task["task_id"]),
-        duration(task["seconds"] or 0),
+        duration(task["seconds"] or 0) + _still(task),
         f"step {step}" if step else "",
         metrics_of(task),
     ]
 
 
+def _still(task: Figures) -> str:
+    """How long it is likely to take still, where that is known."""
+    left = task.get("left_seconds")
+    return "" if left is None else f", {duration(left)} left"
+
+
 def _failed(status: Figures, columns: int) -> list[str]:
+    """What failed, and what the breaker has paused."""
     from sqlqueue.tables import Page
 
     lines = report.failures(status["failures"][:3], Page(columns))[1:]
+    lines += report_breaker.lines(status, Page(columns), cures=False)
     return [cut_end(line, columns) for line in ["", *lines]] if lines else []

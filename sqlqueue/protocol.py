@@ -1,22 +1,20 @@
 """Every message between a client and the manager, declared once.
 
 One JSON object per line, UTF-8, at most `MAX_MESSAGE_BYTES`.  `NaN`, `Infinity` and
-`-Infinity` are accepted and written as Python's `json` does.  Unknown fields are
-ignored, unknown types refused.  What is not here: sockets, and what a message does.
-
-msgspec checks and decodes; where it refuses a number that is not finite, the standard
-library reads the text and msgspec checks what was read.
+`-Infinity` are accepted and written as Python's `json` does.  Unknown fields are ignored,
+unknown types refused.  What is not here: sockets, what a message does, JSON (`plan/wire.py`).
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sqlqueue.errors import MessageTooLarge, ProtocolError, QueueError
+from sqlqueue.errors import QueueError
+from sqlqueue.plan import wire
+from sqlqueue.plan.command import Command
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_HELLO_BYTES: Final = 4096
@@ -32,8 +30,13 @@ MAX_HELD: Final = 100_000
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 LeaseSeconds = Annotated[float, Meta(ge=1.0, le=86400.0)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+Label = Annotated[str, Meta(max_length=100)]
+Versions = Annotated[dict[Label, Label], Meta(max_length=50)]
+"""Of what an attempt ran with: Python, sqlqueue, libraries."""
 
 WorkerType = Literal["gpu", "cpu"]
 FailedOutcome = Literal["FAILED", "OOM", "TIMEOUT"]
@@ -79,7 +82,9 @@ class RequestTask(Message, frozen=True, tag="request_task"):
     `wait`: seconds that the manager may hold the answer back until there is a task.
     `request_id`: the same id gets the same answer.  `reserve`: fetch ahead, start nothing;
     the task stays PENDING.  `want`: the reserved task to start now, if it is still free.
-    `without`: experiments that cannot be run here; none of their tasks is meant.
+    `without`: experiments that cannot be run here; none of their tasks is meant.  `left_seconds`:
+    what is left of the worker's time limit, of `limit_seconds`; only what is likely to be over by
+    then is meant.
     """
 
     worker_id: Name
@@ -94,6 +99,8 @@ class RequestTask(Message, frozen=True, tag="request_task"):
     reserve: bool = False
     want: Name | None = None
     without: Annotated[list[Name], Meta(max_length=MAX_COUNT)] = []
+    left_seconds: Seconds | None = None
+    limit_seconds: Seconds | None = None
 
 
 class SubmitResult(Message, frozen=True, tag="submit_result"):
@@ -109,6 +116,7 @@ class SubmitResult(Message, frozen=True, tag="submit_result"):
     seconds: float | None = None
     code_version: Annotated[str, Meta(max_length=300)] = ""
     log_file: Annotated[str, Meta(max_length=4096)] = ""
+    versions: Versions = {}
 
 
 class TaskFailed(Message, frozen=True, tag="task_failed"):
@@ -124,6 +132,7 @@ class TaskFailed(Message, frozen=True, tag="task_failed"):
     seconds: float | None = None
     code_version: Annotated[str, Meta(max_length=300)] = ""
     log_file: Annotated[str, Meta(max_length=4096)] = ""
+    versions: Versions = {}
 
 
 class Release(Message, frozen=True, tag="release"):
@@ -136,6 +145,9 @@ class Release(Message, frozen=True, tag="release"):
     worker_id: Name
     attempt: Number | None = None
     reason: Annotated[str, Meta(max_length=10000)] = ""
+    code_version: Annotated[str, Meta(max_length=300)] = ""
+    log_file: Annotated[str, Meta(max_length=4096)] = ""
+    versions: Versions = {}
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
@@ -159,16 +171,17 @@ class ParameterMemory(Struct, frozen=True, kw_only=True):
 
 
 class DescribeExperiments(Message, frozen=True, tag="describe_experiments"):
-    """Asks what the home remembers of the experiments named (owner)."""
+    """Asks what the home remembers of the experiments named, or of all if none is (owner)."""
 
     names: list[Name]
 
 
-class ExperimentMemory(Struct, frozen=True, kw_only=True):
-    """An experiment as the home should remember it from now on."""
+class ExperimentMemory(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An experiment as the home should remember it from now on; `command`: what it runs."""
 
     name: Name
     parameters: list[ParameterMemory]
+    command: Command | None = None
 
 
 class PrepareDirectories(Message, frozen=True, tag="prepare_directories"):
@@ -201,14 +214,104 @@ class AddTasks(Message, frozen=True, tag="add_tasks"):
     """Adds what is new, links what is shared, delivers what is completed (owner).
 
     Idempotent.  The experiments named must be given along, as they are to be remembered.
+    `given`: the number of the `init` that says it, for `prune`.
     """
 
     tasks: list[NewTask]
     experiments: list[ExperimentMemory] = []
+    given: Number = 0
+
+
+class RememberFiles(Message, frozen=True, tag="remember_files"):
+    """Which phases stand in each of the sweep files just given, to be remembered (owner)."""
+
+    files: Annotated[dict[str, list[Name]], Meta(max_length=100_000)]
+
+
+class Prune(Message, frozen=True, tag="prune"):
+    """Looks for what these phases still want and the `init` of that number did not find in any
+    file; withdraws what waits, unless `dry_run` (owner).  One message does a bounded part."""
+
+    given: Number
+    phases: Annotated[list[Name], Meta(max_length=100_000)]
+    after: Number = 0
+    dry_run: bool = True
 
 
 class Repair(Message, frozen=True, tag="repair"):
     """Brings every CSV back to what the database says (owner)."""
+
+
+class Steer(Message, frozen=True):
+    """What the verbs that steer share: whom they mean (`plan/selector.py`), or all.  One message
+    does a bounded part, of the tasks `after` that key.  `dry_run`: say what would be done."""
+
+    select: Annotated[list[Annotated[str, Meta(max_length=10_000)]], Meta(max_length=1000)] = []
+    all: bool = False
+    after: Number = 0
+    dry_run: bool = False
+
+
+class Retry(Steer, frozen=True, tag="retry"):
+    """Failed and cancelled tasks are pending again, their attempts counted anew (owner)."""
+
+
+class Cancel(Steer, frozen=True, tag="cancel"):
+    """Withdraws what the phases named want; a task that none wants is CANCELLED (owner)."""
+
+
+class Rerun(Steer, frozen=True, tag="rerun"):
+    """Completed tasks run once more; each row stays until its new result is there (owner)."""
+
+
+class SetPriority(Steer, frozen=True, kw_only=True, tag="set_priority"):
+    """A person's word on the priority; null gives it back to the sweep files (owner)."""
+
+    priority: Integer | None
+
+
+class Pause(Steer, frozen=True, tag="pause"):
+    """Nothing new of these phases, or of all, is handed out; what runs goes on (owner)."""
+
+
+class Resume(Steer, frozen=True, tag="resume"):
+    """Ends a `pause` or a `drain` (owner)."""
+
+
+class Drain(Steer, frozen=True, tag="drain"):
+    """These workers start nothing more: each ends when it has finished what it runs (owner)."""
+
+
+class DescribeTasks(Steer, frozen=True, tag="describe_tasks"):
+    """Asks for tasks with their parameters, some at a time (owner).  Changes nothing."""
+
+
+class ImportedRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A result that was computed by other means; `source`: the file and line it stands in."""
+
+    signature: Digest
+    result_data: dict[str, Any]
+    source: Annotated[str, Meta(max_length=10_000)] = ""
+
+
+class ImportRows(Message, frozen=True, tag="import_rows"):
+    """Completes tasks by results that were computed by other means (owner).
+
+    A task that has a result keeps it.  `dry_run`: say what would become of each row.
+    """
+
+    rows: Annotated[list[ImportedRow], Meta(max_length=MAX_COUNT)]
+    host: Annotated[str, Meta(max_length=300)] = ""
+    dry_run: bool = False
+
+
+class Unlink(Message, frozen=True, tag="unlink"):
+    """Takes a directory out of the queue, its files as they are; or, with `move_to`, has it be
+    another folder from now on (owner).  `dry_run`: say what would be done."""
+
+    output_dir: str
+    move_to: str | None = None
+    dry_run: bool = False
 
 
 class Audit(Message, frozen=True, tag="audit"):
@@ -225,7 +328,9 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 
 class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
-    """A task to run; `attempt` 0 when it was only reserved."""
+    """A task to run; `attempt` 0 when it was only reserved.  `command`: what it runs, if it is
+    a command of the owner's sweep files.  `rerun_after`: the last attempt from before it was to
+    run once more; what those left is not to be gone on with."""
 
     task_id: str
     attempt: int
@@ -238,6 +343,8 @@ class TaskReply(Message, frozen=True, tag="task", omit_defaults=False):
     lease_seconds: float
     signature: str
     timeout_seconds: float | None
+    command: Command | None = None
+    rerun_after: int = 0
 
 
 class TasksReply(Message, frozen=True, tag="tasks"):
@@ -246,10 +353,15 @@ class TasksReply(Message, frozen=True, tag="tasks"):
     tasks: list[TaskReply]
 
 
-class NoTask(Message, frozen=True, tag="no_task", omit_defaults=False):
-    """Nothing to run now; `done` when every task is finished."""
+class NoTask(Message, frozen=True, tag="no_task"):
+    """Nothing to run now; `done` when every task is finished.
+
+    `waits`: what a person paused, if that is why.  `end`: why the asker is to end all the same.
+    """
 
     done: bool
+    waits: str = ""
+    end: str = ""
 
 
 class Ack(Message, frozen=True, tag="ack"):
@@ -278,7 +390,8 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     `cells`: distinct tasks; `new`: did not exist; `shared`: exist and first appeared in
     another phase; `known`: exist and first appeared in this one; of the last two, `completed`:
     have a result already; `again`: had failed or were cancelled and are pending now, each
-    counted in one phase.
+    counted in one phase.  `foreseen`: of the new ones, those of which it is known how long they
+    are likely to take; `work_seconds`: what they take together.
     """
 
     cells: int = 0
@@ -287,11 +400,115 @@ class PhaseCounts(Struct, frozen=True, kw_only=True):
     known: int = 0
     completed: int = 0
     again: int = 0
+    work_seconds: float = 0.0
+    foreseen: int = 0
+
+
+class Reused(Struct, frozen=True, kw_only=True):
+    """Cells of a phase that are completed already: how many of one version of the code."""
+
+    phase: str
+    experiment: str
+    code: str
+    count: int
 
 
 class AddedReply(Message, frozen=True, tag="added", omit_defaults=False):
+    """`shared_with`: of each phase, in which others its shared cells appeared first."""
+
     phases: dict[str, PhaseCounts]
     delivered: int
+    reused: list[Reused] = []
+    shared_with: dict[str, dict[str, int]] = {}
+
+
+class PhaseStands(Struct, frozen=True, kw_only=True):
+    """Where a phase stands: whether a file that was given has it, or had it; in which other files
+    it stood when they were given; how many cells it wants."""
+
+    given: bool
+    elsewhere: list[str]
+    wanted: int
+
+
+class FilesReply(Message, frozen=True, tag="files", omit_defaults=False):
+    """Every phase of the queue."""
+
+    phases: dict[str, PhaseStands]
+
+
+class PrunedReply(Message, frozen=True, tag="pruned", omit_defaults=False):
+    """What no file wants any more, by phase and state: found, and if it was asked for, those that
+    wait withdrawn.  `shared`: withdrawn that another phase wants still.  `next`: what `after` is to
+    be for the rest, null at the end."""
+
+    phases: dict[str, dict[str, int]]
+    shared: int = 0
+    next: int | None = None
+
+
+class SteeredReply(Message, frozen=True, tag="steered", omit_defaults=False):
+    """What a verb did, or would do: tasks `done` by the state they were in and by phase, those
+    `left` alone by the reason.  `met`: conditions on parameters that found a value of their kind.
+    `next`: what `after` is to be for the rest, null at the end."""
+
+    done: dict[str, int] = {}
+    left: dict[str, int] = {}
+    phases: dict[str, int] = {}
+    met: list[str] = []
+    notes: list[str] = []
+    next: int | None = None
+
+
+class DescribedTask(Struct, frozen=True, kw_only=True):
+    """A task as `describe_tasks` tells it; `completed`: whether it has a result."""
+
+    signature: str
+    task_id: str
+    phase: str
+    experiment: str
+    parameters: dict[str, Any]
+    runtime_only: list[str]
+    completed: bool
+
+
+class DescribedReply(Message, frozen=True, tag="described", omit_defaults=False):
+    """Some tasks.  `next`: what `after` is to be for the rest, null at the end."""
+
+    tasks: list[DescribedTask]
+    next: int | None = None
+
+
+class RefusedRow(Struct, frozen=True, kw_only=True):
+    """Why the row of that index was not taken; only `directory_unavailable` may pass."""
+
+    row: int
+    reason: Literal["other_result", "directory_unavailable"]
+    message: str
+
+
+class ImportedReply(Message, frozen=True, tag="imported", omit_defaults=False):
+    """What became of the rows, by index: `adopted`, or `known` already, or refused.
+
+    `delivered`: rows that were written to CSVs.
+    """
+
+    adopted: list[int] = []
+    known: list[int] = []
+    refused: list[RefusedRow] = []
+    delivered: int = 0
+
+
+class UnlinkedReply(Message, frozen=True, tag="unlinked", omit_defaults=False):
+    """What became of the directory, or would.  `tasks`: linked to it; of these `cancelled`, since
+    no other directory is theirs, and `kept`, whose results are in the database alone now."""
+
+    output_dir: str
+    moved_to: str | None = None
+    tasks: int = 0
+    cancelled: int = 0
+    kept: int = 0
+    notes: list[str] = []
 
 
 class RepairedReply(Message, frozen=True, tag="repaired", omit_defaults=False):
@@ -333,6 +550,18 @@ Request = (
     | DescribeExperiments
     | PrepareDirectories
     | AddTasks
+    | RememberFiles
+    | Prune
+    | Retry
+    | Cancel
+    | Rerun
+    | SetPriority
+    | Pause
+    | Resume
+    | Drain
+    | DescribeTasks
+    | ImportRows
+    | Unlink
     | Repair
     | Audit
 )
@@ -346,88 +575,47 @@ Reply = (
     | ExperimentsReply
     | PreparedReply
     | AddedReply
+    | FilesReply
+    | PrunedReply
+    | SteeredReply
+    | DescribedReply
+    | ImportedReply
+    | UnlinkedReply
     | RepairedReply
     | AuditedReply
     | Error
 )
-OWNER_ONLY: Final = (DescribeExperiments, PrepareDirectories, AddTasks, Repair, Audit)
+OWNER_ONLY: Final = (
+    *(DescribeExperiments, PrepareDirectories, AddTasks, RememberFiles, Prune, Repair, Audit),
+    *(DescribeTasks, ImportRows),
+    *(Retry, Cancel, Rerun, SetPriority, Pause, Resume, Drain, Unlink),
+)
 
 _request_decoder = msgspec.json.Decoder(Request)
 _reply_decoder = msgspec.json.Decoder(Reply)
-_encoder = msgspec.json.Encoder()
 _FREE_FORM = (
-    *(SubmitResult, TaskFailed, Announce, Heartbeat, AddTasks),
-    *(TaskReply, TasksReply, StatusReply),
+    *(SubmitResult, TaskFailed, Announce, Heartbeat, AddTasks, ImportRows),
+    *(TaskReply, TasksReply, StatusReply, DescribedReply),
 )
 """Messages with values of the user's in them, which may be NaN or infinite."""
 
 
 def encode(message: Message) -> bytes:
     """The message as one line, the line end included."""
-    if isinstance(message, _FREE_FORM):
-        text = json.dumps(msgspec.to_builtins(message), separators=(",", ":"))
-        return text.encode() + b"\n"
-    return _encoder.encode(message) + b"\n"
+    return wire.encode(message, free_form=isinstance(message, _FREE_FORM))
 
 
 def decode_request(line: bytes | bytearray) -> Request:
     """What a client said; raises `ProtocolError` with what is wrong and where."""
-    return _decode(line, _request_decoder, Request)  # type: ignore[no-any-return]
+    return wire.decode(line, _request_decoder, Request, MAX_MESSAGE_BYTES)  # type: ignore[no-any-return]
 
 
 def decode_reply(line: bytes | bytearray) -> Reply:
     """What the manager answered; raises `ProtocolError`."""
-    return _decode(line, _reply_decoder, Reply)  # type: ignore[no-any-return]
+    return wire.decode(line, _reply_decoder, Reply, MAX_MESSAGE_BYTES)  # type: ignore[no-any-return]
 
 
-def _decode(line: bytes | bytearray, decoder: msgspec.json.Decoder[Any], kind: Any) -> Any:
-    if len(line) > MAX_MESSAGE_BYTES:
-        raise MessageTooLarge(f"a message holds at most {MAX_MESSAGE_BYTES} bytes")
-    try:
-        return decoder.decode(line)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _decode_slowly(line, kind)
-
-
-def _decode_slowly(line: bytes | bytearray, kind: Any) -> Any:
-    """For what msgspec's parser refuses and Python's reads: NaN, lone surrogates."""
-    try:
-        value = json.loads(line.decode("utf-8"), parse_int=_integer)
-        return msgspec.convert(_printable(value), kind)
-    except msgspec.ValidationError as error:
-        raise ProtocolError(f"not a message of the protocol: {error}") from None
-    except RecursionError:
-        raise ProtocolError("not a message of the protocol: nested too deeply") from None
-    except ValueError as error:
-        raise ProtocolError(f"not one JSON object in UTF-8: {error}") from None
-
-
-def _integer(text: str) -> int | str:
-    """One with more digits than Python reads (a bound against slow conversion) stays a text."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-def _printable(value: Any) -> Any:
-    """Lone surrogates have no UTF-8 form: they become their escapes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_printable(key): _printable(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_printable(each) for each in value]
-    return value
-
-
-def is_complete(text: bytes | bytearray) -> bool:
-    """Whether `text`, which has no line end yet, is one whole JSON value."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+is_complete = wire.is_complete
 
 
 def error_reply(error: QueueError) -> Error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlqueue import keys
+from sqlqueue.added import Added, summed
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
@@ -30,11 +31,9 @@ from sqlqueue.errors import (
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.initialise import (
-    Added,
     batches,
     read_checked,
     refuse_foreign,
-    summed,
     was_home,
 )
 from sqlqueue.plan.sweep import load

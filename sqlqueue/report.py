@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlqueue.figures import cut_end, duration, plural, share, thousands
+from sqlqueue import report_some
+from sqlqueue.figures import cut_end, duration, plural, share, thousands, width
+from sqlqueue.report_breaker import lines as broken
+from sqlqueue.report_held import once_more, steered, why_held
 from sqlqueue.report_workers import workers
 from sqlqueue.tables import Column, Page, table
 from sqlqueue.visible import printable
@@ -22,12 +25,14 @@ Figures = Mapping[str, Any]
 
 KEYS: Final = (
     *("queue", "home", "root", "as_of", "manager", "totals", "phases", "directories"),
-    *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds", "done"),
-    "private_copy",
+    *("workers", "failures", "given_back", "unsubmitted", "set_aside", "eta_seconds"),
+    *("work_seconds", "done", "rerunning", "reruns_failed", "paused", "held", "drained"),
+    *("private_copy",),
 )
 """The keys of the figures, in the order in which they are shown."""
 OTHERS: Final = ("running", "pending", "failed", "cancelled")
 BAR: Final = 12
+WIDE: Final = 1000
 SILENT: Final = "         it does not answer (starting? else `sqlqueue doctor` says why)"
 COPY: Final = "         none answers: read from a private copy of the database"
 
@@ -57,28 +62,33 @@ _DIRECTORIES: Final = (
 def status_json(status: Figures, indent: int | None = 2) -> str:
     """The figures as JSON that every parser takes: NaN and infinity become their names."""
     ordered = {key: status[key] for key in KEYS if key in status} | dict(status)
-    return json.dumps(_plain(ordered), indent=indent, allow_nan=False)
+    return json.dumps(plain(ordered), indent=indent, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value with the names of NaN and infinity in their place."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def status_lines(status: Figures, page: Page) -> list[str]:
-    """Everything that `sqlqueue status` prints."""
-    parts = (
-        overview(status, page),
-        phases(status["phases"], page),
-        directories(status["directories"], page),
-        workers(status["workers"], page),
-        failures(status["failures"], page),
-        remarks(status, page),
+def status_lines(status: Figures, page: Page, everything: bool = True) -> list[str]:
+    """What `sqlqueue status` prints; of a large queue what matters, unless it is `everything`."""
+    sections = (
+        ("phases", phases, report_some.phases),
+        ("directories", directories, report_some.directories),
+        ("workers", workers, report_some.workers),
+        ("failures", failures, report_some.kinds),
     )
-    return _joined(part for part in parts if part)
+    parts = [overview(status, page)]
+    for name, shown, some in sections:
+        found, rest = (status[name], []) if everything else some(status[name])
+        parts.append(
+            shown(found, page) + [page.paint(cut_end(each, page.columns), "dim") for each in rest]
+        )
+    return _joined(part for part in (*parts, remarks(status, page), advice(status)) if part)
 
 
 def _joined(parts: Iterable[list[str]]) -> list[str]:
@@ -107,9 +117,11 @@ def headline(status: Figures) -> str:
     if not total:
         return "none yet; `sqlqueue init FILES...` adds some"
     text = f"{thousands(done)} of {plural(total, 'task')} completed ({share(done, total)})"
-    eta = None if status["done"] else status["eta_seconds"]
-    if eta is None:
+    eta = status["eta_seconds"]
+    if status["done"]:
         return text
+    if eta is None:
+        return f"{text}, time left not known yet"
     return f"{text}, about {duration(eta)} {'left' if status['totals']['running'] else 'of work'}"
 
 
@@ -154,8 +166,11 @@ def _phase(phase: Figures, page: Page) -> list[str]:
 
 
 def left(phase: Figures) -> str:
-    """How long a phase will still take; nothing when it is finished or nothing is known."""
+    """How long a phase will still take, or that it waits; nothing when it is finished or nothing
+    is known."""
     waiting, eta = phase["pending"] + phase["running"], phase.get("eta_seconds")
+    if waiting and (held := why_held(phase)):
+        return held
     return duration(eta) if waiting and eta is not None else ""
 
 
@@ -201,8 +216,10 @@ def failures(found: Sequence[Figures], page: Page) -> list[str]:
     """What failed, the same error only once, with tasks to look at."""
     lines = [page.paint("FAILED", "bold")] if found else []
     for each in found:
-        lines.append(f"{thousands(each['count'])} × {_error(each['error'], page.columns - 8)}")
-        lines.append(cut_end(f"    {_tasks(each)}", page.columns))
+        kind = each.get("outcome", "FAILED")
+        shown = each["error"] if kind == "FAILED" else f"{kind} {each['error']}"
+        lines.append(f"{thousands(each['count'])} × {_error(shown, page.columns - 8)}")
+        lines.append(f"    {_tasks(each, page.columns - 4)}")
     return lines
 
 
@@ -211,22 +228,39 @@ def _error(error: object, columns: int) -> str:
     return cut_end(printable(lines[-1]), columns)
 
 
-def _tasks(failure: Figures) -> str:
-    shown = [printable(each) for each in failure["task_ids"]]
-    rest = failure["count"] - len(shown)
-    return ", ".join(shown) + (f" and {thousands(rest)} more" if rest > 0 else "")
+def _tasks(failure: Figures, columns: int) -> str:
+    """As many task ids as there is room for, one at least, and how many more there are."""
+    ids = [printable(each) for each in failure["task_ids"]]
+    text = ""
+    for number in range(len(ids), 0, -1):
+        rest = failure["count"] - number
+        text = ", ".join(ids[:number]) + (f" and {thousands(rest)} more" if rest > 0 else "")
+        if width(text) <= columns:
+            break
+    return cut_end(text, columns)
 
 
 def remarks(status: Figures, page: Page) -> list[str]:
     """What a person should know beyond the figures."""
-    lines = [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
+    lines = broken(status, page)
+    lines += [page.paint(each, "yellow") for each in steered(status)]
+    lines += [page.paint(each, "yellow") for each in once_more(status)]
+    lines += [page.paint(f"set aside: {printable(each)}", "yellow") for each in status["set_aside"]]
     if waiting := status["unsubmitted"]:
         text = f"{plural(waiting, 'result')} saved locally, not in the database yet"
         lines.append(page.paint(f"{text}; a running manager takes them in", "yellow"))
     for each in status.get("given_back", []):
-        text = f"given back, not charged: {printable(each['error'])} ({_tasks(each)})"
+        text = f"given back, not charged: {printable(each['error'])} ({_tasks(each, WIDE)})"
         lines.append(page.paint(text, "yellow"))
-    if status["failures"]:
-        task = printable(str(status["failures"][0]["task_ids"][0]))
-        lines.append(f"output: {printable(str(status['home']))}/logs/{task}/, one file a try")
     return lines
+
+
+def advice(status: Figures) -> list[str]:
+    """What to type when something failed."""
+    if not status["failures"]:
+        return []
+    task = printable(str(status["failures"][0]["task_ids"][0]))
+    return [
+        "why: `sqlqueue failures` (what they share, one traceback of each kind)",
+        f"output: `sqlqueue logs {task}`",
+    ]

@@ -5,6 +5,7 @@ Pure: what was found goes in, lines come out.  What is not here: recovering.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -73,3 +74,24 @@ def backup_lines(file: Path, holds: Holdings) -> list[str]:
     held = f"{plural(holds.tasks, 'task')}, {plural(holds.results, 'result')}"
     folders = plural(holds.directories, "output directory", "output directories")
     return [f"Backup in {printable(str(file))}: {held}, {folders}; checked"]
+
+
+def backup_json(file: Path, holds: Holdings) -> str:
+    """The same for programs, as docs/COMMANDS.md describes it."""
+    told = {name: getattr(holds, name) for name in ("queue", "tasks", "results", "directories")}
+    return json.dumps({"file": str(file), **told, "size_bytes": holds.size_bytes}, indent=2)
+
+
+def recovered_json(found: Recovered, dry_run: bool) -> str:
+    """What `recovered_lines` tells, for programs, as docs/COMMANDS.md describes it."""
+    base = None if found.base is None else str(found.base)
+    told = {
+        "base": base, "base_is_current": found.base_is_current, "cells": found.added.total.cells,
+        "new": found.added.total.new, "files": found.files, "rows": found.rows,
+        "adopted": found.adopted, "strays": found.strays, "due": found.due,
+        "not_taken_in": found.troubles, "taken_in": found.taken_in, "tasks": found.tasks,
+        "completed": found.results + found.taken_in, "replaced": found.replaced,
+        "moved_aside": found.moved, "repaired": found.actions, "set_aside": found.set_aside,
+        "notes": found.added.notes, "dry_run": dry_run,
+    }  # fmt: skip
+    return json.dumps(told, indent=2)

@@ -40,7 +40,7 @@ def workers(found: Sequence[Figures], page: Page) -> list[str]:
 def _worker(worker: Figures) -> list[list[str]]:
     who = [printable(str(worker[key] or "")) for key in ("worker_id", "host", "device")]
     if not worker["tasks"]:
-        return [[*who, "(idle)", "", "", "", ""]]
+        return [[*who, "(drained)" if worker.get("drained") else "(idle)", "", "", "", ""]]
     return [who + _running(task) for task in worker["tasks"]]
 
 

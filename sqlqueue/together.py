@@ -1,7 +1,8 @@
 """`run`: a manager and a worker on this machine, until every task is finished.
 
 Promises: a manager that is there is used and left alone; Ctrl-C gives the running tasks
-back before the manager stops; the exit status says whether a task of these phases failed.
+back before the manager stops; where the circuit breaker holds back all that is left it ends, and
+says so; the exit status says whether a task of these phases failed, or is held back so.
 What is not here: adding the tasks (`initialise.py`), the processes (`parts.py`), and how
 progress looks (`live.py`).
 """
@@ -28,8 +29,10 @@ from sqlqueue.figures import plural, thousands
 from sqlqueue.holder import holder_of
 from sqlqueue.home import Home
 from sqlqueue.interrupts import handling
+from sqlqueue.lifecycle import BREAKER_CELLS
 from sqlqueue.parts import Part, Repeats
 from sqlqueue.report import Figures
+from sqlqueue.report_breaker import is_stuck, stopped
 from sqlqueue.report_run import print_summary
 
 LOOK_SECONDS: Final = 0.5
@@ -39,17 +42,19 @@ LOOK_SHARE: Final = 10
 """Looking at the queue takes at most one part in so many of the time."""
 
 
-def together(home: Home, phases: Collection[str], verbose: bool) -> int:
+def together(
+    home: Home, phases: Collection[str], verbose: bool, breaker_cells: int = BREAKER_CELLS
+) -> int:
     """Runs what is in the queue; returns the exit status."""
     began = time.monotonic()
     before = figures(home)
-    idle = before["done"] or not before["totals"]["total"]
+    idle = before["done"] or not before["totals"]["total"] or is_stuck(before)
     if not idle:
         with _interruptible(), live.display() as display:
-            Crew(home, display, verbose).work()
+            Crew(home, display, verbose, breaker_cells).work()
     status = figures(home)
-    print_summary(status, None if idle else time.monotonic() - began)
-    return EXIT_FAILED if failed(status, phases) else EXIT_DONE
+    print_summary(status, before, None if idle else time.monotonic() - began)
+    return EXIT_FAILED if failed(status, phases) or stopped(status, phases) else EXIT_DONE
 
 
 def failed(status: Figures, phases: Collection[str]) -> int:
@@ -75,11 +80,14 @@ class Crew:
     left by itself could leave a worker behind that did not hear it.
     """
 
-    def __init__(self, home: Home, display: live.Display, verbose: bool) -> None:
+    def __init__(
+        self, home: Home, display: live.Display, verbose: bool, breaker_cells: int
+    ) -> None:
         more = ["--verbose"] if verbose else []
         self._home = home
         self._display = display
-        self._manager = Part("manager", home, ["serve", *more])
+        breaker = ["--breaker", str(breaker_cells)]
+        self._manager = Part("manager", home, ["serve", *breaker, *more])
         self._worker = Part("worker", home, ["work", *more])
         self._other = False
         """Whether a manager that is not ours was there at the last look."""
@@ -87,17 +95,19 @@ class Crew:
         """How often in a row ours ended, and nobody was seen to have the queue."""
         self._repeats = Repeats()
         self._pause_seconds = LOOK_SECONDS
+        self._stuck = False
+        """Whether the breaker holds back all that is left."""
 
     def work(self) -> None:
-        """Until the worker finds that all is finished."""
+        """Until the worker finds that all is finished, or nothing more happens by itself."""
         try:
             self._start()
-            while self._worker.status is None:
+            while self._worker.status is None and not self._stuck:
                 self._look()
                 self._tend()
                 self._worker.wait(self._pause_seconds)
                 self._recover()
-            self._manager.stop()
+            self._stop()
         except KeyboardInterrupt:
             self._interrupted()
         except BaseException:
@@ -119,6 +129,7 @@ class Crew:
         status = self._figures()
         if status is not None:
             self._display.show(status)
+            self._stuck = is_stuck(status)
         took = time.monotonic() - began
         self._pause_seconds = max(LOOK_SECONDS, took * LOOK_SHARE)
 

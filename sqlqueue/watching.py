@@ -17,6 +17,8 @@ from sqlqueue.errors import EXIT_DONE
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.report import Figures, status_json, status_lines
+from sqlqueue.report_held import why_held
+from sqlqueue.report_some import ALL
 from sqlqueue.tables import page_of, redrawable
 
 REDRAW: Final = "\x1b[H\x1b[J"
@@ -25,14 +27,15 @@ AWAY: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 BACK: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
-def once(home: Home, as_json: bool) -> int:
-    """Prints the figures."""
-    _print(figures(home), as_json)
+def once(home: Home, as_json: bool, everything: bool) -> int:
+    """Prints the figures; of a large queue what matters, unless it is `everything`."""
+    _print(figures(home), as_json, everything)
     return EXIT_DONE
 
 
-def _print(status: Figures, as_json: bool) -> None:
-    text = status_json(status) if as_json else "\n".join(status_lines(status, page_of(sys.stdout)))
+def _print(status: Figures, as_json: bool, everything: bool = False) -> None:
+    page = page_of(sys.stdout)
+    text = status_json(status) if as_json else "\n".join(status_lines(status, page, everything))
     print(text, flush=True)
 
 
@@ -70,10 +73,8 @@ def _show(status: Figures, as_json: bool, on_screen: bool) -> None:
     elif on_screen:
         print(REDRAW + "\n".join(fitting(status)), end="", flush=True)
     else:
-        print(
-            "\n".join([_heading(status), *status_lines(status, page_of(sys.stdout)), ""]),
-            flush=True,
-        )
+        lines = status_lines(status, page_of(sys.stdout), everything=False)
+        print("\n".join([_heading(status), *lines, ""]), flush=True)
 
 
 def fitting(status: Figures) -> list[str]:
@@ -88,7 +89,7 @@ def fitting(status: Figures) -> list[str]:
     if len(lines) <= room:
         return lines
     left_out = len(lines) - room + 1
-    return [*lines[: room - 1], f"... {left_out} more lines: `sqlqueue status` shows all"]
+    return [*lines[: room - 1], f"... {left_out} more lines: {ALL}"]
 
 
 def _without_directories(status: Figures) -> dict[str, Any]:
@@ -99,7 +100,10 @@ def _without_directories(status: Figures) -> dict[str, Any]:
 
 def _without_quiet_phases(status: Figures, excess: int) -> dict[str, Any]:
     """So many phases less, the last ones first; those that run or failed stay."""
-    quiet = [each for each in status["phases"] if not (each["running"] or each["failed"])]
+    quiet = [
+        each for each in status["phases"]
+        if not (each["running"] or each["failed"] or why_held(each))
+    ]  # fmt: skip
     gone = {each["phase"] for each in quiet[-excess:]}
     kept = [each for each in status["phases"] if each["phase"] not in gone]
     return {**status, "phases": kept}
@@ -112,7 +116,7 @@ def _left_out(status: Figures, less: Figures) -> list[str]:
     parts = [plural(phases, "more phase")] if phases else []
     if directories:
         parts.append(plural(directories, "output directory", "output directories"))
-    return ["", f"{' and '.join(parts)}: `sqlqueue status` shows all"] if parts else []
+    return ["", f"{' and '.join(parts)}: {ALL}"] if parts else []
 
 
 def _screen(status: Figures) -> list[str]:

@@ -26,6 +26,7 @@ class Wish:
     slots: int = 1
     wait: bool = False
     require_gpu: bool = False
+    time_limit_seconds: float | None = None
 
 
 def work(home: Home, wish: Wish, manager: str | None) -> int:
@@ -40,6 +41,7 @@ def work(home: Home, wish: Wish, manager: str | None) -> int:
         slots=wish.slots,
         require_gpu=wish.require_gpu,
         wait=wish.wait,
+        time_limit_seconds=wish.time_limit_seconds,
     )
     return supervisor.work(options)
 

@@ -55,6 +55,30 @@ def fail(seed: int) -> dict[str, Any]:
     raise ValueError(f"nothing can be learnt from {seed}")
 
 
+def fail_unless_fixed(seed: int) -> dict[str, Any]:
+    """All fail alike, until somebody has mended it."""
+    _ran(seed)
+    print(f"cell {seed}")
+    if not Path("fixed").exists():
+        raise KeyError("poison")
+    return {"value": seed}
+
+
+def speak_once(seed: int, run: Run) -> dict[str, Any]:
+    """The first attempt speaks, waits for the file `go` and fails; the second one speaks too."""
+    first = not (run.directory / "tried").exists()
+    (run.directory / "tried").touch()
+    print("the first attempt" if first else "the second attempt")
+    Path(f"started-{seed}").write_text(str(os.getpid()))
+    pause = threading.Event()
+    while first and not Path("go").exists():
+        pause.wait(0.02)
+    if first:
+        print("its last words")
+        raise RuntimeError("the first time fails")
+    return {"value": seed}
+
+
 def fail_once(seed: int, run: Run) -> dict[str, Any]:
     _ran(seed)
     mark = run.directory / "tried"
@@ -102,3 +126,29 @@ def values(seed: int, label: str) -> dict[str, Any]:
     floats = {f"float_{number}": each for number, each in enumerate(FLOATS)}
     odd = {"loss": math.nan, "peak": math.inf, "trough": -math.inf, "none": None}
     return {**floats, **odd, "text": TEXTS[seed], "nested": {"a": {"b": [1, 2]}}, "flag": True}
+
+
+def careful(seed: int, run: Run) -> dict[str, Any]:
+    """Counts in its folder how often it was begun; told to stop, it saves once it may."""
+    _ran(seed)
+    kept = run.directory / "begun"
+    begun = 1 + (len(kept.read_text()) if kept.exists() else 0)
+    kept.write_text("x" * begun)
+    Path(f"started-{seed}").write_text(str(os.getpid()))
+    pause = threading.Event()
+    while not Path("go").exists():
+        if run.should_stop():
+            Path(f"told-{seed}").touch()
+            while not Path("save").exists():
+                pause.wait(0.02)
+            (run.directory / "saved").touch()
+            return {}
+        pause.wait(0.02)
+    return {"begun": begun, "saved": (run.directory / "saved").exists()}
+
+
+def linger(seed: int, size: int) -> dict[str, Any]:
+    """Takes a time that grows with `size`."""
+    _ran(size)
+    threading.Event().wait(0.05 * size)
+    return {"value": size}

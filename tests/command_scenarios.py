@@ -367,7 +367,7 @@ def take_over(home: Home, disk: Disk, tell: Tell) -> None:
 
 BESIDE: Final = (
     Scenario("new secrets", "bare", make_secrets, {}, stands=secrets_stand),
-    Scenario("other secrets", "empty", rotate, {}, with_secrets, secrets_stand),
+    Scenario("other secrets", "empty", rotate, {}, with_secrets, stands=secrets_stand),
     Scenario(
         "init that moves aside",
         "empty",

@@ -284,6 +284,7 @@ class Scenario:
     text of theirs that must not be lost.  `run`: what the manager then does; may be repeated.
     `after`: cell -> folders whose CSV has its row at the end.
 
+    `again`: cells that run once more, so that they have two results at the end.
     `stands`: raises unless what was told holds, before anything is recovered.  `restart`: what
     is begun anew after a death, if that is no manager.  `databases`: the power is lost around
     the names and copies of databases too.  `lost`: no manager starts until `run` has ended.
@@ -298,6 +299,7 @@ class Scenario:
     restart: Callable[[Home, Disk, Tell], None] | None = None
     databases: bool = False
     lost: bool = False
+    again: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -484,6 +486,53 @@ def _take_in(home: Home, disk: Disk, tell: Tell) -> None:
         desk.take_in()
 
 
+# --- rows that are replaced -------------------------------------------------------------------
+
+NEWER: Final = 100
+
+
+def newer(cell: int, **metrics: Any) -> SubmitResult:
+    """The result of mended code."""
+    return SubmitResult(
+        task_id=f"p_{cell}_{cell}",
+        worker_id="mended",
+        signature=signature(cell),
+        result_data={"value": NEWER + cell} | metrics,
+        code_version="mended",
+    )
+
+
+def once_more(*of: int, beside: tuple[int, ...] = (), **metrics: Any) -> Any:
+    """Runs cells once more that have results of before; their new ones come in one batch, and
+    those of others in it too."""
+
+    def run(home: Home, disk: Disk, tell: Tell) -> None:
+        words = [f"seed={','.join(map(str, of))}", "code=unknown"]
+        with opened(home, disk, tell) as desk:
+            (reply,) = desk.say(protocol.Rerun(select=words))
+            if isinstance(reply, protocol.SteeredReply):  # else they are still completed
+                desk.say(*(newer(each, **metrics) for each in of), *map(result, beside))
+
+    return run
+
+
+def newer_stand(of: tuple[int, ...]) -> Callable[[Room, Collection[str]], None]:
+    """Once it was acked, a new row is there and the old one is not, nor both nor none ever."""
+
+    def stands(room: Room, told: Collection[str]) -> None:
+        from crash_proof import demand
+
+        for cell in of:
+            for folder in LINKS[cell]:
+                lines = rows_of(room.csv(folder).read_bytes())
+                found = [row["value"] for row in lines if row["signature"] == signature(cell)]
+                new = str(NEWER + cell)
+                allowed = [[new]] if f"{cell}/" in told else [[new], [repr(cell / 3)]]
+                demand(found in allowed, f"rows of {cell} in {folder}: {found}")
+
+    return stands
+
+
 # --- what a person does to a CSV ----------------------------------------------------------------
 
 
@@ -597,7 +646,36 @@ REPAIRS: Final = tuple(
     )
     for edit in EDITS
 )
-ALL: Final = MAIN + MORE + HANDS + REPAIRS
+ONCE_MORE: Final = (
+    Scenario(
+        "a row replaced", "stocked", once_more(0), STOCK, again=(0,), stands=newer_stand((0,))
+    ),
+    Scenario(
+        "rows replaced in a batch",
+        "stocked",
+        once_more(0, 1, beside=(2, 3)),
+        STOCK | {2: "a", 3: "b"},
+        again=(0, 1),
+        stands=newer_stand((0, 1)),
+    ),
+    Scenario(
+        "a row replaced by a wider one",
+        "stocked",
+        once_more(5, new=1.5),
+        STOCK,
+        again=(5,),
+        stands=newer_stand((5,)),
+    ),
+    Scenario(
+        "a row replaced in a CSV that was extended",
+        "stocked",
+        once_more(1),
+        STOCK,
+        extended,
+        again=(1,),
+    ),
+)
+ALL: Final = MAIN + MORE + ONCE_MORE + HANDS + REPAIRS
 
 
 def rows_of(data: bytes) -> list[dict[str, str]]:

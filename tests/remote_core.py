@@ -136,7 +136,7 @@ class RemoteCore(Core):
         answers = [received(each) for each in connections]
         for each in connections:
             each.close()
-        if not isinstance(request, protocol.AddTasks):  # which says what was new
+        if not isinstance(request, protocol.AddTasks | protocol.Steer):  # which say what was new
             assert all(each == answers[0] for each in answers), answers
         return answers[0]
 

@@ -107,6 +107,9 @@ class Echo:
     def all_done(self) -> bool:
         return self.done
 
+    def told(self) -> str:
+        return "every task is finished"
+
     @property
     def heard(self) -> list[protocol.Request]:
         return [job.request for batch in self.batches for job in batch]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from acceptance import SECONDS, Study, is_gone
 
 from support import wait_until
@@ -57,4 +59,10 @@ def test_a_timeout_ends_the_whole_process_group(study: Study) -> None:
         wait_until(lambda pid=pid: is_gone(pid), SECONDS, f"the end of {pid}")  # type: ignore[misc]
     assert study.attempts() == ["TIMEOUT"]
     (failure,) = study.figures()["failures"]
-    assert "time limit of 1 s" in failure["error"]
+    assert failure["error"] == (
+        "ran longer than its time limit of 1 s (`timeout` in the sweep file)"
+    )
+    (found,) = json.loads(study.cli.ok("failures", "--json"))["failures"]
+    cure = "set by `timeout` of phase grid, or of another phase that wants this cell"
+    assert cure in found["example"]["error"]
+    assert "a larger `timeout` in the sweep file" in study.cli.ok("failures")

@@ -15,10 +15,11 @@ from support import wait_until
 NUMBER = (int, float)
 NOTHING = type(None)
 COUNTS = dict.fromkeys(("total", "pending", "running", "completed", "failed", "cancelled"), int)
-TASK = {"task_id": str, "attempt": int, "seconds": NUMBER, "step": (*NUMBER, NOTHING),
-        "total": (*NUMBER, NOTHING), "metrics": dict}  # fmt: skip
+MAYBE = (*NUMBER, NOTHING)
+TASK = {"task_id": str, "attempt": int, "seconds": NUMBER, "left_seconds": MAYBE, "step": MAYBE,
+        "total": MAYBE, "metrics": dict}  # fmt: skip
 WORKER = {"worker_id": str, "host": str, "device": str, "worker_type": str, "state": str,
-          "heard_seconds_ago": (*NUMBER, NOTHING), "tasks": [TASK]}  # fmt: skip
+          "drained": bool, "heard_seconds_ago": MAYBE, "tasks": [TASK]}  # fmt: skip
 SHAPE = {
     "queue": str,
     "home": str,
@@ -27,17 +28,24 @@ SHAPE = {
     "manager": {"running": bool, "pid": (int, NOTHING), "host": (str, NOTHING),
                 "started_at": (str, NOTHING), "answers": bool},
     "totals": COUNTS,
-    "phases": [{"phase": str, **COUNTS, "eta_seconds": (*NUMBER, NOTHING)}],
+    "phases": [{"phase": str, **COUNTS, "eta_seconds": MAYBE, "work_seconds": MAYBE,
+                "paused": bool, "breaker": NOTHING, "asked_priority": (int, NOTHING)}],
     "directories": [{"output_dir": str, **COUNTS, "rows": int, "trouble": (str, NOTHING),
                      "unsubmitted": int}],
     "workers": [WORKER],
-    "failures": [{"error": str, "count": int, "task_ids": [str]}],
+    "failures": [{"error": str, "outcome": str, "kind": str, "count": int, "task_ids": [str]}],
     "given_back": [{"error": str, "count": int, "task_ids": [str]}],
     "private_copy": bool,
     "unsubmitted": int,
     "set_aside": [str],
-    "eta_seconds": (*NUMBER, NOTHING),
+    "eta_seconds": MAYBE,
+    "work_seconds": MAYBE,
     "done": bool,
+    "paused": bool,
+    "held": int,
+    "rerunning": int,
+    "reruns_failed": int,
+    "drained": [{"worker": str, "host": str, "device": str, "since": str}],
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import signal
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from child_bench import EXPERIMENTS, Bench, bench
 
+from sqlqueue.protocol import SubmitResult
 from sqlqueue.worker import outcome
 from sqlqueue.worker.attempt import Attempt, Stop
 from sqlqueue.worker.children import Progress
@@ -47,6 +49,28 @@ def test_completes_and_is_a_file_before_it_is_a_message(bench: Bench) -> None:
     assert kept[1].metrics == ending.metrics
 
 
+def test_what_it_ran_with_is_told_even_of_one_that_died(bench: Bench) -> None:
+    ran = bench.run("add")
+    assert ran.code_version.startswith("files-")
+    assert ran.versions["python"] == platform.python_version()
+    assert bench.last is not None
+    kept = outcome.read(Path(bench.last.order.folder))
+    assert kept is not None
+    report = outcome.message(*kept)
+    assert isinstance(report, SubmitResult)
+    assert (report.code_version, report.versions) == (ran.code_version, ran.versions)
+    died = bench.run("segfault")
+    assert died.outcome == "FAILED"
+    assert (died.code_version, died.versions) == (ran.code_version, ran.versions)
+
+
+def test_mended_code_is_another_version(bench: Bench) -> None:
+    first = bench.run("add").code_version
+    module = bench.root / EXPERIMENTS.name
+    module.write_text(module.read_text() + "\n# mended\n")
+    assert bench.run("add").code_version not in ("", first)
+
+
 def test_divergence_is_a_result(bench: Bench) -> None:
     metrics = bench.run("diverge").metrics
     assert math.isnan(metrics["loss"])
@@ -70,6 +94,29 @@ def test_replaced_when_the_source_changed(bench: Bench) -> None:
     assert bench.run("count").metrics["calls"] == 2
     source.write_text(source.read_text().replace("len(CALLS)", "len(CALLS) + 100"))
     assert bench.run("count").metrics["calls"] == 101
+
+
+@pytest.mark.parametrize("how", ["changed", "deleted"])
+def test_replaced_when_what_it_imported_late_is_another(bench: Bench, how: str) -> None:
+    """A module of a package, imported while the function ran."""
+    (bench.root / "parts").mkdir()
+    (bench.root / "parts" / "__init__.py").touch()
+    late = bench.root / "parts" / "late.py"
+    late.write_text("NUMBER = 1\n")
+    (bench.root / "lazy.py").write_text(
+        "CALLS = []\n\ndef main(seed: int):\n    from parts import late\n"
+        "    CALLS.append(seed)\n    return {'number': late.NUMBER, 'calls': len(CALLS)}\n"
+    )
+    for each in bench.root.rglob("*.py"):
+        os.utime(each, (1, 1))
+    assert bench.run("lazy:main").metrics == {"number": 1, "calls": 1}
+    assert bench.run("lazy:main").metrics == {"number": 1, "calls": 2}
+    if how == "changed":
+        late.write_text("NUMBER = 2\n")
+        assert bench.run("lazy:main").metrics == {"number": 2, "calls": 1}
+    else:
+        late.unlink()
+        assert "cannot import name 'late'" in bench.run("lazy:main").error
 
 
 def test_output_goes_to_the_log_of_its_attempt(bench: Bench) -> None:

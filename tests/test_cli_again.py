@@ -33,7 +33,7 @@ def test_failed_tasks_are_tried_again_when_more_attempts_are_allowed(here: Place
     write(here, FAILING)
     done = here.cli("run", "grid.yaml")
     assert done.returncode == 1
-    assert "to try it again, raise `max_attempts`" in done.stdout
+    assert "`sqlqueue retry error=" in done.stdout
     assert "Nothing new: every cell is known" in here.cli.ok("init", "grid.yaml")
     write(here, FAILING, 2)
     told = "\nTried again, failed or cancelled before: 2 tasks\n"

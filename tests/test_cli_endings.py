@@ -143,4 +143,5 @@ def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("\ufeffa: 1\n", encoding="utf-8")
     (tmp_path / "b.yaml").symlink_to("a.yaml")
     files = [tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "." / "a.yaml"]
-    assert read_files(files) == ([(str(tmp_path / "a.yaml"), "a: 1\n")], [])
+    (found,), troubles = read_files(files)
+    assert (found.name, found.text, troubles) == (str(tmp_path / "a.yaml"), "a: 1\n", [])

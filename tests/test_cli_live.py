@@ -104,7 +104,7 @@ def test_watching_many_phases_keeps_workers_and_failures(monkeypatch: pytest.Mon
     text = "\n".join(lines)
     assert len(lines) == 30
     for said in ("exp1_vary_width", "node7-gpu0", "5 × ValueError", "quiet0",
-                 "more phases and 40 output directories: `sqlqueue status` shows all"):  # fmt: skip
+                 "more phases and 40 output directories: `sqlqueue status --all`"):  # fmt: skip
         assert said in text
 
 
@@ -146,7 +146,7 @@ def test_the_summary_names_files_failures_and_what_is_next() -> None:
     text = "\n".join(report_run.summary_lines(example(), 75.0, Page(80)))
     for said in ("790 of 2,000 tasks completed (39%)", "in 1m 15s",
                  "490 rows  results_exp1_mnist/final_results.csv", "5 × ValueError",
-                 "logs/exp1_vary_width_3_42/", "Next: read the output of what failed"):  # fmt: skip
+                 "`sqlqueue logs exp1_vary_width_3_42`", "Next: `sqlqueue failures`"):  # fmt: skip
         assert said in text
 
 

@@ -125,7 +125,7 @@ def test_a_default_that_changed_is_told(here: Place) -> None:
     assert said in here.cli.ok("init", "--dry-run", file)
     text = here.cli.ok("init", file)
     assert said in text
-    assert table(text) == {"one": [2, 2, 0, 0]}
+    assert table(text) == {"one": [2, 2, 0, 0, 2]}  # those of the old default are gone
 
 
 def test_a_second_init_waits_for_the_first(here: Place, audit_on_exit: Audits) -> None:
@@ -159,9 +159,12 @@ def test_ctrl_c_between_batches_leaves_whole_batches(
     monkeypatch.chdir(here.root)
     whole = initialise.batches
 
-    def small(tasks: Iterable[Task], memories: dict[str, ExperimentMemory]) -> Iterator[AddTasks]:
-        return interrupted(whole(tasks, memories, 2))
+    def small(
+        tasks: Iterable[Task], memories: dict[str, ExperimentMemory], given: int
+    ) -> Iterator[AddTasks]:
+        return interrupted(whole(tasks, memories, given))
 
+    monkeypatch.setattr(initialise, "BATCH_TASKS", 2)
     monkeypatch.setattr(initialise, "batches", small)
     file = here.root / here.sweep("a.yaml", "res_a", seeds=tuple(range(10)))
     with pytest.raises(Interrupted, match="4 of 20 cells are in the queue; run the same"):
@@ -207,8 +210,9 @@ def test_a_cell_that_no_message_holds_is_refused() -> None:
 KEYS = {
     "queue": str, "home": str, "root": str, "as_of": str, "manager": dict, "totals": dict,
     "phases": list, "directories": list, "workers": list, "failures": list, "given_back": list,
-    "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)), "done": bool,
-    "private_copy": bool,
+    "unsubmitted": int, "set_aside": list, "eta_seconds": (float, int, type(None)),
+    "work_seconds": (float, int, type(None)), "done": bool, "rerunning": int,
+    "reruns_failed": int, "paused": bool, "held": int, "drained": list, "private_copy": bool,
 }  # fmt: skip
 
 
@@ -305,7 +309,7 @@ def test_verify_finds_and_repair_rebuilds(
     assert "repaired: " in text
     assert "Clean" in text
     assert csv.read_bytes() == whole
-    assert "Nothing to repair" in here.cli.ok("verify", "--repair")
+    assert "Nothing was repaired" in here.cli.ok("verify", "--repair")
 
 
 def test_the_token_is_one_line_that_stays(here: Place) -> None:

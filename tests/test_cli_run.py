@@ -89,7 +89,12 @@ def test_when_all_is_done_nothing_is_started(here: Place) -> None:
 def test_a_failed_task_is_exit_1_and_named(here: Place) -> None:
     done = here.cli("run", here.sweep("a.yaml", "res_a", seeds=(1,), widths=(2, -3)))
     assert done.returncode == 1, done.stderr
-    for each in ("1 × ValueError: width must not be -3", "one_1_1", "logs/one_1_1/", "1 failed"):
+    for each in (
+        "1 × ValueError: width must not be -3",
+        "one_1_1",
+        "`sqlqueue logs one_1_1`",
+        "1 failed",
+    ):
         assert each in done.stdout
     assert len(here.rows("res_a")) == 1
     other = here.cli("run", here.sweep("b.yaml", "res_b", "two", seeds=(5,)))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from crash_proof import AT_THE_END, Workshop, deaths, errors, fingerprint, workshop
-from crash_scenarios import ALL, MAIN, Scenario
+from crash_scenarios import ALL, MAIN, ONCE_MORE, Scenario
 from faults import ERRORS
 
 from support import later
@@ -23,7 +23,7 @@ def shop() -> Iterator[Workshop]:
         yield made
 
 
-@pytest.mark.parametrize("scenario", MAIN[1:3], ids=str)
+@pytest.mark.parametrize("scenario", (*MAIN[1:3], ONCE_MORE[0]), ids=str)
 def test_a_death_at_every_call(shop: Workshop, scenario: Scenario) -> None:
     for at, mode in deaths(shop.calls(scenario)):
         shop.dies(scenario, at, mode)

@@ -27,10 +27,11 @@ from sqlqueue.manager import committer, taking_in
 from sqlqueue.manager.committer import Committer
 from sqlqueue.manager.intake import Intake
 from sqlqueue.manager.session import Session
-from sqlqueue.store import csv_file
+from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import look_of
 from sqlqueue.store.outputs import Outputs
 from sqlqueue.store.recovery import Mender
+from sqlqueue.store.replacing import Prepared, Replacer
 from sqlqueue.worker.delivery import Delivery
 
 Patch = pytest.MonkeyPatch
@@ -220,6 +221,19 @@ def _append_blindly(disk: Disk, path: Path, record: Any, data: bytes, rows: int)
     )
 
 
+def every_row_is_new(_shop: Workshop, patch: Patch) -> None:
+    """A result for a task that has a row is appended as any other."""
+    patch.setattr(records, "standing", lambda *_: set())
+
+
+def no_note_before_a_row_is_replaced(_shop: Workshop, patch: Patch) -> None:
+    def forgetful(_: Replacer, _transaction: Any, wanted: Any, written: Any) -> Any:
+        return {key: wanted[key].record for key in written}
+
+    patch.setattr(Replacer, "_note_intents", forgetful)
+    patch.setattr(Prepared, "is_for", lambda *_: True)
+
+
 Proof = Callable[[Workshop, Scenario], None]
 GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
     (no_cut_back, dying, "further results", "goes on after its last row"),
@@ -237,6 +251,8 @@ GUARDS: list[tuple[Callable[[Workshop, Patch], None], Proof, str, str]] = [
     (an_outcome_read_before_it_is_whole, dying, "a new home", "is torn"),
     (no_look_before_an_append, dying, "a CSV replaced", "line 1, is"),
     (one_directory_not_recovered, dying, "a CSV in_another_order", "line 2"),
+    (every_row_is_new, dying, "a row replaced", "rows of 0|numbered up to"),
+    (no_note_before_a_row_is_replaced, dying, "a row replaced", "taken for a person's"),
 ]
 
 

@@ -200,6 +200,12 @@ ELSEWHERE = {
     "doctor/probe.py _sync_folder: fsync_dir": "asks whether folders can be synced",
     "home_lock.py _write_note: fsync": "for another host to read; who holds a lock dies with it",
     "store/engine.py _make_log_durable: write_again: fsync": "`campaign/test_power_cuts.py` has it",
+    "store/unlinking.py move_folder: fsync_dir": "`test_unlink.py` looks at the order",
+    "store/unlinking.py move_folder: make_folders: fsync_dir": "`test_unlink.py` too",
+    "store/unlinking.py unmark: fsync_dir": "the same command removes a marker that comes back",
+    "worker/program.py _filled: make_folders: fsync_dir": "what a command reads while it runs",
+    "worker/program.py _filled: write_beside: fsync": "the attempt is over when the power is gone",
+    "worker/program.py _filled: write_beside: fsync_dir": "the attempt is over then, as above",
 }
 """No proof here loses the power around these: why nothing depends on them, or which does."""
 

@@ -121,14 +121,14 @@ def cut_short(ward: Ward) -> None:
     os.truncate(ward.home.database, ward.home.database.stat().st_size // 2)
 
 
-NOISY = 2
-"""Pages at the end: of indexes that opening the queue does not need."""
-
-
 def a_page_of_noise(ward: Ward) -> None:
+    """One that nothing reads before it is looked at."""
+    with closing(sqlite3.connect(ward.home.database)) as base:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'ix_attempts_request'"
+        (page,) = base.execute(query).fetchone()
     with ward.home.database.open("r+b") as file:
-        file.seek(-4096 * NOISY, os.SEEK_END)
-        file.write(b"\xff" * 4096 * NOISY)
+        file.seek(4096 * (page - 1))
+        file.write(b"\xff" * 4096)
 
 
 def statement(sql: str) -> Callable[[Ward], Any]:

@@ -65,6 +65,7 @@ def test_every_command_has_a_section_with_its_flags(name: str, command: Any) -> 
 
 def test_every_steering_key_is_in_the_manual() -> None:
     keys = STEERING | {"defaults", "seeds", "combinations", "exclude", "include", "zip"}
+    keys |= {"when", "if", "then", "extends", "range", "linspace", "logspace"}
     assert keys - named(MANUAL) == set()
 
 

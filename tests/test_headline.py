@@ -31,6 +31,10 @@ def raised(*errors: Exception) -> str:
         (raised(ValueError("")), "ValueError"),
         ("killed by SIGSEGV\nlast lines of its log:\n  Extension modules: x", "killed by SIGSEGV"),
         ("CUDA out of memory", "CUDA out of memory"),
+        (
+            "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. Default: no memory",
+            "RuntimeError: Default: no memory",
+        ),
         ("\n\n  indented", "indented"),
         ("", "no message"),
         (" \n ", "no message"),

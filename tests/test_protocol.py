@@ -28,6 +28,30 @@ REPLIES = [
     protocol.StatusReply(status={"x": math.inf}),
     protocol.PreparedReply(set_aside=[]),
     protocol.AddedReply(phases={"p": protocol.PhaseCounts(cells=2)}, delivered=1),
+    protocol.DescribedReply(
+        tasks=[
+            protocol.DescribedTask(
+                signature="0" * 32,
+                task_id="t",
+                phase="p",
+                experiment="e",
+                parameters={"x": math.nan},
+                runtime_only=[],
+                completed=False,
+            )
+        ],
+        next=2,
+    ),
+    protocol.ImportedReply(
+        adopted=[0],
+        refused=[protocol.RefusedRow(row=1, reason="other_result", message="m")],
+        delivered=2,
+    ),
+    protocol.UnlinkedReply(output_dir="a", moved_to="b"),
+    protocol.FilesReply(
+        phases={"p": protocol.PhaseStands(given=True, elsewhere=["b.yaml"], wanted=3)}
+    ),
+    protocol.PrunedReply(phases={"p": {"PENDING": 2}}, shared=1, next=2000),
     protocol.RepairedReply(actions=["none"]),
     protocol.AuditedReply(findings=[protocol.Finding(severity="error", where="a", message="b")]),
     protocol.ExperimentsReply(experiments=[]),

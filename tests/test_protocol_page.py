@@ -27,6 +27,10 @@ NESTED = (
     protocol.ExperimentMemory,
     protocol.ParameterMemory,
     protocol.PhaseCounts,
+    protocol.DescribedTask,
+    protocol.ImportedRow,
+    protocol.RefusedRow,
+    protocol.PhaseStands,
 )
 LIMITS = [name for name, value in vars(protocol).items() if type(value) in (int, float)]
 MESSAGES = [(kind, SAID) for kind in REQUESTS] + [(kind, ANSWERED) for kind in REPLIES]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sqlqueue.home import NAME, Home
-from sqlqueue.store import engine, reading
+from sqlqueue.store import engine, pace, reading, records, steering, wishing
 from sqlqueue.store.schema import tasks
 
 
@@ -47,11 +47,17 @@ def plans(home: Home) -> Iterator[Plans]:
 ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "the next for a GPU": (lambda c: reading.candidates(c, False, 1), "ix_tasks_claim_largest"),
     "the next for a CPU": (lambda c: reading.candidates(c, True, 1), "ix_tasks_claim_smallest"),
+    "the next of a shape": (lambda c: pace.candidates(c, [1], 1, ()), "ix_tasks_claim_shape"),
+    "what waits": (pace.waiting, "(phase_id=? AND state=?)"),
+    "what a task took": (lambda c: pace.learn(c, "0" * 32, "cpu", 1.0), "(signature=?)"),
+    "why it waits": (steering.why_waiting, "ix_tasks_state"),
+    "the wishes of tasks": (lambda c: wishing.settle(c, ["0" * 32]), "(signature=?)"),
     "is any unfinished": (reading.unfinished, "ix_tasks_state"),
     "a task by id": (lambda c: reading.find(c, "small_0_1"), "(task_id=?)"),
     "a task by signature": (lambda c: reading.find(c, "", "0" * 32), "(signature=?)"),
     "its attempts": (lambda c: reading.attempts_of(c, "0" * 32), "(signature=?)"),
     "its results": (lambda c: reading.results_of(c, "0" * 32), "(signature=?)"),
+    "its rows": (lambda c: records.standing(c, ["0" * 32]), "(signature=?)"),
     "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
@@ -67,6 +73,16 @@ def test_an_index_answers(question: str, plans: Plans) -> None:
     assert question == "its directories" or not any("TEMP" in step for step in plans.found)
     unaided = [step for step in plans.found if step.startswith("SCAN") and "INDEX" not in step]
     assert unaided == []
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+def test_a_claim_looks_past_no_task_that_a_pause_holds(plans: Plans, smallest: bool) -> None:
+    """The index has only what may be handed out, so that it is one look however much is held."""
+    reading.candidates(plans.connection, smallest, 1)
+    kind = "smallest" if smallest else "largest"
+    assert plans.found == [f"SCAN tasks USING INDEX ix_tasks_claim_{kind}"]
+    query = f"SELECT sql FROM sqlite_schema WHERE name = 'ix_tasks_claim_{kind}'"
+    assert "held = 0" in plans.connection.exec_driver_sql(query).scalar_one()
 
 
 def test_the_hint_is_for_sqlite_alone() -> None:

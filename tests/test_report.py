@@ -112,9 +112,15 @@ def test_everything_that_matters_is_said() -> None:
         "trouble in results_exp2_cifar10: suspended: no space left on device",
         "set aside: results_exp2_cifar10/final_results.csv.2026-03-02",
         "2 results saved locally, not in the database yet",
-        ".sqlqueue/logs/exp1_vary_width_3_42/",
+        "output: `sqlqueue logs exp1_vary_width_3_42`",
+        "why: `sqlqueue failures`",
     ):
         assert said in text
+
+
+def test_what_is_not_known_is_said_to_be_unknown() -> None:
+    text = report.headline(example() | {"eta_seconds": None})
+    assert text == "790 of 2,000 tasks completed (39%), time left not known yet"
 
 
 def test_an_empty_queue_says_what_to_do() -> None:

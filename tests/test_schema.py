@@ -24,6 +24,7 @@ from sqlalchemy import create_engine
 from sqlqueue.errors import DatabaseError, QueueError
 from sqlqueue.home import Home
 from sqlqueue.manager.local import open_local
+from sqlqueue.protocol import PrepareDirectories, RequestTask, SubmitResult, TaskReply
 from sqlqueue.store import audit, engine
 from sqlqueue.store.schema import metadata
 
@@ -97,6 +98,31 @@ def test_opening_twice_migrates_once(home: Home) -> None:
     before = form(home.database)
     migrate(home)
     assert form(home.database) == before
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("queue_[0-9]*.sql"))
+
+
+@pytest.mark.parametrize("frozen", GOLDEN, ids=lambda path: path.stem)
+def test_a_database_of_every_version_opens_for_ever(home: Home, frozen: Path) -> None:
+    """With three results, two failures and a task that waits, which is handed out."""
+    with closing(sqlite3.connect(home.database)) as connection:
+        connection.executescript(frozen.read_text())
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'queue'", (home.queue_id(),))
+        connection.execute("DELETE FROM meta WHERE key = 'place'")
+        connection.commit()
+    with open_local(home) as local:
+        local.request(PrepareDirectories(output_dirs=["out", "other"]))
+        task = local.request(RequestTask(worker_id="w"))
+        assert isinstance(task, TaskReply)
+        assert (task.task_id, task.config, task.command) == ("one_4_9", SEED_9, None)
+        local.request(SubmitResult(task_id="one_4_9", worker_id="w", result_data={"score": 36}))
+    lines = (home.root / "out" / "final_results.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["one_0_1", "one_2_2", "one_4_9"]
+    assert list(audit.verify(home)) == []
+
+
+SEED_9 = {"seed": 9, "width": 4}
 
 
 # --- what is refused -----------------------------------------------------------------------------

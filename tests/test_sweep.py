@@ -207,8 +207,8 @@ def test_a_value_said_twice_in_a_list_is_one_cell() -> None:
 
 
 def test_a_list_is_a_value_where_any_value_is_taken() -> None:
-    text = block("  experiment: 'm:f'\n  combinations: {layers: [[64, 64], {a: [1]}, 3]}")
-    assert cells(loaded(text), "layers") == [([64, 64],), ({"a": [1]},), (3,)]
+    text = block("  experiment: 'm:f'\n  combinations: {layers: [[64, 64], [{a: [1]}], 3]}")
+    assert cells(loaded(text), "layers") == [([64, 64],), ([{"a": [1]}],), (3,)]
 
 
 def test_an_open_ended_experiment_takes_parameters_of_its_own() -> None:

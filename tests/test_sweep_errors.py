@@ -41,7 +41,7 @@ OTHERS = {
 }
 
 
-def lookup(name: str) -> Experiment:
+def lookup(name: str | Experiment) -> Experiment:
     if name == "poisoning":
         return POISONING
     if name in OTHERS:
@@ -193,8 +193,8 @@ ROWS: list[Row] = [
     # experiments
     ("an unknown experiment", swept("seed: 1") + "  experiment: poisonin\n", 5,
      f"{X}, key 'experiment'", "no experiment 'poisonin'"),
-    ("a command", swept("seed: 1") + "  experiment: {command: ls}\n", 5, f"{X}, key 'experiment'",
-     "commands are not supported by this version"),
+    ("a mapping without a command", swept("seed: 1") + "  experiment: {comand: ls}\n", 5,
+     f"{X}, key 'comand'", "did you mean 'command'"),
     ("an experiment that is a number", swept("seed: 1") + "  experiment: 5\n", 5,
      f"{X}, key 'experiment'", "found the number 5"),
     ("two experiments", phase("  combinations: {experiment: [a, b]}"), 3, f"{X}, key 'experiment'",

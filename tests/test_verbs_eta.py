@@ -1,4 +1,4 @@
-"""How long it will take: nothing is said before something is known, then by class of cost."""
+"""How long it will take: nothing is said before something is known, then by what is similar."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from core import Core, task
 from crash_scenarios import MEMORY, Room
 
 from sqlqueue import protocol
+from sqlqueue.store import pace
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def test_a_class_goes_on_as_it_did_and_another_by_its_cost(core: Core) -> None:
     core.submit("p_0_0", seconds=10.0)
     core.submit("p_2_2", seconds=20.0)
     assert figures(core)["eta_seconds"] == 2 * 15.0 + 4 * 30.0
-    assert phases(core) == {"p": 2 * 30.0, "q": 2 * 15.0 + 2 * 30.0}
+    assert phases(core) == {"p": 4 * 30.0, "q": 2 * 15.0 + 4 * 30.0}  # the largest come first
+    assert [each["work_seconds"] for each in figures(core)["phases"]] == [2 * 30.0, 2 * 45.0]
     core.submit("p_1_1", seconds=100.0)
     assert figures(core)["eta_seconds"] == 2 * 15.0 + 3 * 100.0
 
@@ -60,7 +62,46 @@ def test_one_experiment_says_nothing_of_another(core: Core) -> None:
     core.ok(protocol.AddTasks(tasks=[task(9, experiment="m:g")], experiments=[MEMORY, other]))
     core.submit("p_0_0", seconds=10.0)
     assert figures(core)["eta_seconds"] is None
-    assert phases(core) == {"p": None, "q": 2 * 10.0 + 2 * 20.0}
+    assert phases(core) == {"p": None, "q": 3 * 10.0 + 4 * 20.0}
+
+
+def test_one_that_was_tried_before_tells_nothing(core: Core) -> None:
+    """A part of it may have been done then."""
+    task = core.take()
+    core.ok(protocol.Release(task_id=task.task_id, worker_id="w"))
+    core.submit(core.take(), seconds=1.0)
+    assert figures(core)["eta_seconds"] is None
+
+
+def test_what_a_pause_holds_is_work_and_takes_no_part(core: Core) -> None:
+    core.submit("p_0_0", seconds=10.0)
+    core.ok(protocol.Pause(select=["phase=q"]))
+    assert figures(core)["eta_seconds"] == 10.0 + 2 * 20.0
+    assert phases(core) == {"p": 50.0, "q": None}
+    assert figures(core)["work_seconds"] == 3 * 10.0 + 4 * 20.0
+
+
+def test_the_higher_priority_is_done_first(core: Core) -> None:
+    core.submit("p_0_0", seconds=10.0)
+    core.ok(protocol.SetPriority(select=["phase=q"], priority=3))
+    assert phases(core) == {"p": 110.0, "q": 60.0}
+
+
+def test_what_was_learnt_outlives_the_manager(core: Core) -> None:
+    core.submit("p_0_0", seconds=10.0)
+    before = figures(core)["eta_seconds"]
+    core.restart()
+    assert figures(core)["eta_seconds"] == before == 110.0
+
+
+def test_beyond_so_many_shapes_only_the_cost_counts(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "MOST_SHAPES", 2)
+    core.add(*(task(n, parameters={"width": n}, cost=7.0 + n / 100) for n in range(20, 30)))
+    assert core.sql("SELECT count(*), sum(parameters = '{}') FROM shapes") == [(3, 3)]
+    core.submit("p_4_20", seconds=10.0)
+    assert figures(core)["work_seconds"] is not None
 
 
 def test_when_nothing_is_left_it_takes_no_time(core: Core) -> None:

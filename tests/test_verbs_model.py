@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from core import Core, task
 from crash_scenarios import Desk, Room
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -33,6 +34,11 @@ PHASES = st.sampled_from(["p", "q"])
 FOLDERS = st.sampled_from(["a", "b"])
 VALUES = st.integers(0, 2)
 KINDS = st.sampled_from(["gpu", "cpu"])
+SCOPES = st.sampled_from([None, "p", "q"])
+SOME = st.sampled_from([None, None, 0, 1])
+STATES = st.sampled_from(
+    [set(), set(), {"PENDING", "RUNNING"}, {"FAILED"}, {"CANCELLED", "RUNNING"}]
+)
 LEASES = st.sampled_from([10.0, 60.0])
 
 
@@ -49,26 +55,70 @@ class Attempt:
 
 
 @dataclass
+class Phase:
+    """What was said of a phase as such."""
+
+    paused: bool = False
+    asked: int | None = None
+
+
+@dataclass
+class Wish:
+    """What a phase wants of a task; `asked`: a person's word."""
+
+    phase: Phase
+    priority: int
+    most: int
+    asked: int | None
+    withdrawn: bool = False
+
+    @property
+    def urgency(self) -> int:
+        return self.priority if self.asked is None else self.asked
+
+
+@dataclass
 class Task:
     """What a task must be."""
 
     cell: int
     task_id: str
     cost: int
-    wishes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    wishes: dict[str, Wish] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     state: str = "PENDING"
     attempts: list[Attempt] = field(default_factory=list)
     failures: int = 0
     losses: int = 0
+    rerun_after: int = 0
+
+    priority: int = 0
+    max_attempts: int = 0
+    held: bool = False
 
     @property
-    def priority(self) -> int:
-        return max(priority for priority, _ in self.wishes.values())
+    def wanted_by(self) -> set[str]:
+        return {name for name, wish in self.wishes.items() if not wish.withdrawn}
+
+    def settle(self) -> None:
+        """What all who want it wish; with nobody, as it was."""
+        if open_ := [self.wishes[name] for name in self.wanted_by]:
+            self.priority = max(each.urgency for each in open_)
+            self.max_attempts = max(each.most for each in open_)
+            self.held = all(each.phase.paused for each in open_)
 
     @property
-    def max_attempts(self) -> int:
-        return max(most for _, most in self.wishes.values())
+    def accepted(self) -> Attempt | None:
+        """The attempt whose result stands in the CSVs."""
+        return next((each for each in self.attempts if each.outcome == "COMPLETED"), None)
+
+    @property
+    def again(self) -> bool:
+        """Whether it is to run once more, or does."""
+        return self.accepted is not None and self.state != "COMPLETED"
+
+    def is_of_before(self, attempt: Attempt) -> bool:
+        return any(each is attempt for each in self.attempts[: self.rerun_after])
 
     @property
     def running(self) -> Attempt | None:
@@ -93,20 +143,28 @@ class Task:
             self.failures += 1
         over = {"LOST": self.losses >= MAX_LOSSES, "RELEASED": False}
         last = over.get(outcome, self.failures >= self.max_attempts)
-        self.state = "FAILED" if last else "PENDING"
+        at_last = "COMPLETED" if self.again else "FAILED"
+        self.state = at_last if last else "PENDING"
 
     def take_result(self, worker: str, value: int, number: int | None = None) -> bool:
         """Whether it is the one that counts."""
         if self.state == "COMPLETED" and value in {each.value for each in self.attempts}:
             return False
         attempt = self.of(worker) if number is None else self.numbered(worker, number)
+        if attempt is not None and attempt.value == value:
+            return False
+        further = self.state == "COMPLETED"
+        further = further or (attempt is not None and self.is_of_before(attempt))
         if attempt is None or attempt.value is not None:
             attempt = Attempt(worker)
             self.attempts.append(attempt)
         attempt.value = value
-        attempt.outcome = "SUPERSEDED" if self.state == "COMPLETED" else "COMPLETED"
-        if self.state == "COMPLETED":
+        if further:
+            attempt.outcome = "SUPERSEDED"
             return False
+        if before := self.accepted:
+            before.outcome = "SUPERSEDED"
+        attempt.outcome = "COMPLETED"
         if other := self.running:
             other.end("SUPERSEDED")
         self.state = "COMPLETED"
@@ -124,6 +182,9 @@ class History(RuleBasedStateMachine):
         self.tasks: dict[int, Task] = {}
         self.rows: dict[str, list[tuple[str, int]]] = {}
         self.numbers: Counter[str] = Counter()
+        self.phases: dict[str, Phase] = {}
+        self.paused = False
+        self.drained: set[str] = set()
 
     @initialize()
     def begin(self) -> None:
@@ -161,6 +222,7 @@ class History(RuleBasedStateMachine):
 
     def added(self, costs: dict[int, int], phase: str, folder: str, wish: tuple[int, int]) -> None:
         self.rows.setdefault(folder, [])
+        self.phases.setdefault(phase, Phase())
         for cell, cost in costs.items():
             if cell not in self.tasks:
                 number = self.numbers[phase]
@@ -169,29 +231,166 @@ class History(RuleBasedStateMachine):
             self._wanted(self.tasks[cell], phase, folder, wish)
 
     def _wanted(self, known: Task, phase: str, folder: str, wish: tuple[int, int]) -> None:
-        known.wishes[phase] = wish
+        before, whole = known.wishes.get(phase), self.phases[phase]
+        known.wishes[phase] = Wish(whole, *wish, before.asked if before else whole.asked)
+        known.settle()
         if folder not in known.folders:
             known.folders.append(folder)
-            if known.state == "COMPLETED":
+            if known.accepted:
                 self.rows[folder].append((known.task_id, self._accepted(known)))
+        if known.state == "CANCELLED":
+            known.state = "PENDING"
         if known.state == "FAILED" and known.failures < known.max_attempts:
             known.state = "FAILED" if known.losses >= MAX_LOSSES else "PENDING"
 
     @staticmethod
     def _accepted(known: Task) -> int:
-        (value,) = (each.value for each in known.attempts if each.outcome == "COMPLETED")
-        assert value is not None
-        return value
+        assert known.accepted is not None
+        assert known.accepted.value is not None
+        return known.accepted.value
+
+    # --- a person steers --------------------------------------------------------------------
+
+    def meant(self, phase: str | None, cell: int | None, states: set[str]) -> dict[str, Any]:
+        """The words of a selector."""
+        words = [f"phase={phase}"] if phase else []
+        words += [f"seed={cell}.0"] if cell is not None else []
+        words += [f"state={','.join(sorted(states)).lower()}"] if states else []
+        return {"select": words} if words else {"all": True}
+
+    def fitting(self, phase: str | None, cell: int | None, states: set[str]) -> list[Task]:
+        return [
+            each
+            for each in self.tasks.values()
+            if (phase is None or phase in each.wishes)
+            and cell in (None, each.cell)
+            and (not states or each.state in states)
+        ]
+
+    def understood(self, phase: str | None) -> bool:
+        """Whether the queue knows what the words of the model mean."""
+        return bool(self.tasks) and (phase is None or phase in self.phases)
+
+    @rule(phase=SCOPES, cell=SOME, states=STATES)
+    def retry(self, phase: str | None, cell: int | None, states: set[str]) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, states)
+        words = self.meant(phase, cell, states)
+        self.core.ok(protocol.Retry(**words))
+        for each in found:
+            again = each.state in ("FAILED", "CANCELLED")
+            if again or phase or "all" in words:
+                for wish in self.scope(each, phase):
+                    wish.withdrawn = False
+                each.settle()
+            if again:
+                each.state, each.failures, each.losses = "PENDING", 0, 0
+
+    @staticmethod
+    def scope(known: Task, phase: str | None) -> list[Wish]:
+        return [wish for name, wish in known.wishes.items() if phase in (None, name)]
+
+    @rule(phase=SCOPES, cell=SOME, states=STATES)
+    def cancel(self, phase: str | None, cell: int | None, states: set[str]) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, states)
+        words = self.meant(phase, cell, states)
+        planned = self.core.ok(protocol.Cancel(**words, dry_run=True))
+        done = self.core.ok(protocol.Cancel(**words))
+        open_ = [each for each in found if each.state not in ("COMPLETED", "CANCELLED")]
+        unwanted = [each for each in open_ if phase is None or each.wanted_by <= {phase}]
+        assert planned.done == Counter(each.state for each in unwanted)
+        assert done.next is planned.next is None
+        for each in open_:
+            for wish in [] if each.again else self.scope(each, phase):
+                wish.withdrawn = True
+            each.settle()
+        for each in unwanted:
+            if attempt := each.running:
+                attempt.end("CANCELLED")
+            each.state = "COMPLETED" if each.again else "CANCELLED"
+
+    @rule(phase=SCOPES, cell=SOME)
+    def rerun(self, phase: str | None, cell: int | None) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, set())
+        words = self.meant(phase, cell, set())
+        done = [each for each in found if each.state == "COMPLETED" and each.wanted_by]
+        planned = self.core.ok(protocol.Rerun(**words, dry_run=True))
+        assert planned.done == ({"COMPLETED": len(done)} if done else {})
+        self.core.ok(protocol.Rerun(**words))
+        for each in done:
+            each.state, each.failures, each.losses = "PENDING", 0, 0
+            each.rerun_after = len(each.attempts)
+
+    @rule(phase=SCOPES, cell=SOME, priority=st.sampled_from([-1, 3, None]))
+    def prioritise(self, phase: str | None, cell: int | None, priority: int | None) -> None:
+        if not self.understood(phase):
+            return
+        found = self.fitting(phase, cell, set())
+        words = self.meant(phase, cell, set())
+        self.core.ok(protocol.SetPriority(**words, priority=priority))
+        for each in found:
+            if each.state != "COMPLETED":
+                for wish in self.scope(each, phase):
+                    wish.asked = priority
+                each.settle()
+        if phase and cell is None:
+            self.phases[phase].asked = priority
+
+    @rule(phase=SCOPES)
+    def pause(self, phase: str | None) -> None:
+        if self.understood(phase):
+            self._hold(protocol.Pause, phase, True)
+
+    @rule(phase=SCOPES)
+    def resume(self, phase: str | None) -> None:
+        if self.understood(phase):
+            self._hold(protocol.Resume, phase, False)
+
+    def _hold(self, kind: Any, phase: str | None, paused: bool) -> None:
+        self.core.ok(kind(**self.meant(phase, None, set())))
+        if phase is None:
+            self.paused = paused
+            if not paused:
+                self.drained.clear()
+        named = [phase] if phase else [] if paused else list(self.phases)
+        for name in named:
+            self.phases[name].paused = paused
+        for each in self.tasks.values():
+            each.settle()
+
+    @rule(worker=WORKERS)
+    def drain(self, worker: str) -> None:
+        self.core.ok(protocol.Drain(select=[f"worker={worker}"]))
+        self.drained.add(worker)
+
+    @rule(worker=WORKERS)
+    def end_drain(self, worker: str) -> None:
+        request = protocol.Resume(select=[f"worker={worker}"])
+        if worker in self.drained:
+            self.core.ok(request)
+            self.drained.remove(worker)
+        else:
+            self.core.refused(request, "usage")
 
     # --- workers ------------------------------------------------------------------------
 
     @rule(worker=WORKERS, kind=KINDS, lease=LEASES)
     def take(self, worker: str, kind: str, lease: float) -> None:
         reply = self.core.request(worker, worker_type=kind, lease_seconds=lease)
-        pending = [each for each in self.tasks.values() if each.state == "PENDING"]
-        if not pending:
-            open_ = any(each.state == "RUNNING" for each in self.tasks.values())
-            assert reply == NoTask(done=bool(self.tasks) and not open_)
+        waiting = [each for each in self.tasks.values() if each.state == "PENDING"]
+        pending = [each for each in waiting if not each.held and not self.paused]
+        if worker in self.drained or not pending:
+            open_ = waiting or any(each.running for each in self.tasks.values())
+            assert isinstance(reply, NoTask), reply
+            assert reply.done is (bool(self.tasks) and not open_)
+            assert bool(reply.end) is (worker in self.drained)
+            paused = self.paused or any(each.paused for each in self.phases.values())
+            assert bool(reply.waits) is (bool(waiting) and paused and not reply.end)
             return
         assert isinstance(reply, TaskReply)
         sign = 1 if kind == "cpu" else -1
@@ -215,7 +414,16 @@ class History(RuleBasedStateMachine):
         """A result is in."""
         if known.take_result(worker, value, number):
             for folder in known.folders:
-                self.rows[folder].append((known.task_id, value))
+                self._row(folder, known.task_id, value)
+
+    def _row(self, folder: str, task_id: str, value: int) -> None:
+        """At the end, or in the place of the row that the task has."""
+        rows = self.rows[folder]
+        places = [number for number, (name, _) in enumerate(rows) if name == task_id]
+        if places:
+            rows[places[0]] = (task_id, value)
+        else:
+            rows.append((task_id, value))
 
     @rule(worker=WORKERS, cell=CELLS, outcome=st.sampled_from(["FAILED", "OOM", "TIMEOUT"]))
     def fail(self, worker: str, cell: int, outcome: Any) -> None:
@@ -261,7 +469,8 @@ class History(RuleBasedStateMachine):
         attempt = known.of(worker)
         if attempt is None:
             return False
-        if attempt.outcome in ("LOST", "RELEASED") and known.state == "PENDING":
+        resumable = attempt.outcome in ("LOST", "RELEASED") and not known.is_of_before(attempt)
+        if resumable and known.state == "PENDING":
             attempt.outcome, known.state = None, "RUNNING"
         if attempt.outcome is None:
             attempt.deadline = self.now + attempt.lease_seconds
@@ -304,7 +513,7 @@ class History(RuleBasedStateMachine):
     def states_are_as_expected(self) -> None:
         if hasattr(self, "core"):
             found = self.core.sql(
-                "SELECT task_id, state, failures, losses, priority, max_attempts FROM tasks"
+                "SELECT task_id, state, failures, losses, priority, max_attempts, held FROM tasks"
             )
             assert {name: tuple(rest) for name, *rest in found} == {
                 each.task_id: (
@@ -313,6 +522,7 @@ class History(RuleBasedStateMachine):
                     each.losses,
                     each.priority,
                     each.max_attempts,
+                    each.held,
                 )
                 for each in self.tasks.values()
             }
@@ -346,15 +556,18 @@ class History(RuleBasedStateMachine):
             figures = self.core.figures()
             states = Counter(each.state for each in self.tasks.values())
             assert figures["totals"] == counted(states)
+            assert figures["rerunning"] == sum(each.again for each in self.tasks.values())
             open_ = states["PENDING"] + states["RUNNING"]
             assert figures["done"] is (bool(self.tasks) and not open_)
             self._phases(figures["phases"])
             self._directories(figures["directories"])
+            figures.pop("work", None)
             json.dumps(figures, allow_nan=False)
 
     def _phases(self, found: list[dict[str, Any]]) -> None:
         for each in found:
-            wanted = [known for known in self.tasks.values() if each["phase"] in known.wishes]
+            wanted = [known for known in self.tasks.values() if each["phase"] in known.wanted_by]
+            assert each["paused"] is self.phases[each["phase"]].paused
             expected = counted(Counter(known.state for known in wanted))
             assert {name: each[name] for name in expected} == expected
 
@@ -365,7 +578,8 @@ class History(RuleBasedStateMachine):
             linked = [known for known in self.tasks.values() if folder in known.folders]
             expected = counted(Counter(known.state for known in linked))
             assert {name: each[name] for name in expected} == expected
-            assert each["rows"] == len(self.rows[folder]) == expected["completed"]
+            again = sum(known.again for known in linked)
+            assert each["rows"] == len(self.rows[folder]) == expected["completed"] + again
 
 
 def counted(states: Counter[str]) -> dict[str, int]:
@@ -398,7 +612,7 @@ def test_random_histories_are_as_the_model_says(empty: Path) -> None:
         max_examples=15,
         stateful_step_count=40,
         deadline=None,
-        phases=[Phase.reuse, Phase.generate],  # to shrink takes minutes: each step is on disk
+        phases=[Stage.reuse, Stage.generate],  # to shrink takes minutes: each step is on disk
         suppress_health_check=list(HealthCheck),
     )
     test("runTest").debug()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 import shutil
 import signal
 import socket
@@ -39,7 +41,16 @@ from sqlqueue.protocol import (
     TaskReply,
     error_reply,
 )
-from sqlqueue.worker import asking, code, deaths, devices, names, outcome, sources
+from sqlqueue.worker import (
+    asking,
+    code,
+    deaths,
+    devices,
+    names,
+    outcome,
+    sources,
+    versions,
+)
 from sqlqueue.worker import delivery as delivering
 from sqlqueue.worker import place as places
 from sqlqueue.worker.asking import Asker
@@ -217,23 +228,99 @@ def test_the_kernels_counters_can_be_read() -> None:
 # --- code version ---------------------------------------------------------------------
 
 
-def test_the_commit_of_the_root(tmp_path: Path) -> None:
-    assert code.version(tmp_path) == ""
+def git(root: Path, *arguments: str) -> str:
+    own = ["-c", "user.name=n", "-c", "user.email=e@e", "-C", str(root)]
+    done = subprocess.run(["git", *own, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
-    def git(*arguments: str) -> None:
-        own = ["-c", "user.name=n", "-c", "user.email=e@e", "-C", str(tmp_path)]
-        subprocess.run(["git", *own, *arguments], check=True, capture_output=True)
 
-    git("init")
-    (tmp_path / "a").write_text("1")
-    git("add", "a")
-    git("commit", "-m", "one")
-    clean = code.version(tmp_path)
-    assert len(clean) == 40
-    (tmp_path / "untracked").touch()
-    assert code.version(tmp_path) == clean
+def committed(root: Path) -> str:
+    """A repository with a file `a` in it; the commit."""
+    git(root, "init")
+    (root / "a").write_text("1")
+    git(root, "add", "a")
+    git(root, "commit", "-m", "one")
+    return git(root, "rev-parse", "HEAD")
+
+
+def test_the_commit_of_the_root_and_whether_the_files_are_as_committed(tmp_path: Path) -> None:
+    files = [tmp_path / "a"]
+    commit = committed(tmp_path)
+    clean = code.version(tmp_path, files)
+    assert commit.startswith(clean)
+    assert len(clean) == 10
+    (tmp_path / "results.csv").touch()
+    assert code.version(tmp_path, files) == clean, "what is not its code says nothing of it"
+    untracked = tmp_path / "helper"
+    untracked.write_text("x")
+    assert code.version(tmp_path, [*files, untracked]).startswith(f"{clean}+")
+    (tmp_path / ".gitignore").write_text("helper\n")
+    assert code.version(tmp_path, [*files, untracked]).startswith(f"{clean}+")
     (tmp_path / "a").write_text("2")
-    assert code.version(tmp_path) == f"{clean}-dirty"
+    second = code.version(tmp_path, files)
+    assert re.fullmatch(f"{clean}[+][0-9a-f]{{8}}", second)
+    (tmp_path / "a").write_text("3")
+    third = code.version(tmp_path, files)
+    assert third not in (clean, second)
+    assert third.startswith(f"{clean}+")
+    (tmp_path / "a").write_text("1")
+    assert code.version(tmp_path, files) == clean
+    assert code.version(tmp_path) == clean
+    assert not list((tmp_path / ".git").glob("*.lock"))
+
+
+def test_without_a_repository_what_stands_in_the_files_decides(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = code.version(tmp_path, [tmp_path / "a"])
+    assert re.fullmatch("files-[0-9a-f]{8}", first)
+    (tmp_path / "a").write_text("2")
+    assert code.version(tmp_path, [tmp_path / "a"]) != first
+    (tmp_path / "a").write_text("1")
+    assert code.version(tmp_path, [str(tmp_path / "a")]) == first
+    assert code.version(tmp_path) == ""
+    assert code.version(tmp_path, [Path(code.__file__)]) == "", "what is sqlqueue's own"
+
+
+@pytest.mark.parametrize("program", ["exit 1", "exec sleep 30", "kill -9 $$"])
+def test_a_git_that_fails_or_hangs_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\n{program}\n")
+    (folder / "git").chmod(0o755)
+    (tmp_path / "a").write_text("1")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(code, "GIT_SECONDS", 0.3)
+    assert code.version(tmp_path, [tmp_path / "a"]).startswith("files-")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert code.version(tmp_path, [tmp_path / "a"]).startswith("files-")
+
+
+def test_git_is_asked_once_for_a_child_and_again_when_a_command_s_files_changed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").write_text("1")
+    loaded = code.Loaded(tmp_path)
+    files = [tmp_path / "a"]
+    assert loaded.note("train:main", files, may_change=False)
+    first = loaded.version
+    (tmp_path / "a").write_text("22")
+    assert not loaded.note("train:main", files, may_change=False)
+    assert loaded.version == first
+    assert loaded.note("a command", files, may_change=True)
+    assert loaded.version != first
+    assert not loaded.note("a command", files, may_change=True)
+    built_in = code.Loaded(tmp_path)
+    assert built_in.note("poisoning", [], may_change=False)
+    assert built_in.version == code.built_in()
+
+
+def test_versions_are_of_what_is_loaded() -> None:
+    found = versions.loaded()
+    assert found["python"] == platform.python_version()
+    assert set(found) >= {"python", "sqlqueue"}
+    assert ("torch" in found) == hasattr(sys.modules.get("torch"), "__version__")
 
 
 # --- orders ---------------------------------------------------------------------------

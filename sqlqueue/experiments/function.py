@@ -2,9 +2,9 @@
 
 `int`, `float`, `bool`, `str`, `X | None`, `Literal[...]` are understood, also as text
 (`from __future__ import annotations`); a parameter without an annotation, or with another
-one, takes any value.  `Annotated[X, RuntimeOnly]` does not count in the signature.  An
-argument `run` gets the handle and is no parameter; `**kwargs` takes parameters beyond the
-declared ones.
+one, takes any value, mappings too, whose entries a task has as `optimizer.lr`.
+`Annotated[X, RuntimeOnly]` does not count in the signature.  An argument `run` gets the
+handle and is no parameter; `**kwargs` takes parameters beyond the declared ones.
 
 Promises: what cannot be declared is an `ExperimentError` that names the function's file
 and line.  What is not here: where the module is found (`importing.py`).
@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlqueue.errors import ExperimentError
-from sqlqueue.experiments.importing import from_root, import_module
+from sqlqueue.experiments.importing import from_root, import_module, loaded_files
 from sqlqueue.experiments.run import Run
+from sqlqueue.plan.nested import nest
 from sqlqueue.plan.problems import did_you_mean
 from sqlqueue.plan.signature import canonical
 from sqlqueue.plan.task import Experiment, Kind, Parameter
@@ -54,15 +55,26 @@ def declare(name: str, root: Path) -> Experiment:
         return _declaration(name, function)
 
 
+def files(name: str, root: Path) -> list[Path]:
+    """The source files in the root that are loaded with the function."""
+    root = root.resolve()
+    printed = contextlib.redirect_stdout(sys.stderr)
+    with printed, from_root(name.partition(":")[0], root, forget=True):
+        import_module(name.partition(":")[0], root)
+        return loaded_files(root)
+
+
 def load(name: str, root: Path) -> Loaded:
     """The function as a child calls it: with the cell's parameters and the handle."""
     root = root.resolve()
     with from_root(name.partition(":")[0], root, forget=False):
         function = _find(name, root)
     taken = inspect.signature(function).parameters
+    named = {each.name for each in taken.values() if each.kind not in _VARIABLE} - {HANDLE}
     open_ended = any(each.kind is each.VAR_KEYWORD for each in taken.values())
 
-    def call(config: dict[str, Any], run: Run) -> Mapping[str, Any]:
+    def call(cell: dict[str, Any], run: Run) -> Mapping[str, Any]:
+        config = nest(cell, named)
         gone = [] if open_ended else sorted(config.keys() - taken.keys())
         if gone:
             raise ExperimentError(_gone(name, gone[0]))

@@ -79,6 +79,12 @@ def _loaded_from(root: Path) -> set[str]:
     return {name for name, module in list(sys.modules.items()) if _is_from(module, root)}
 
 
+def loaded_files(root: Path) -> list[Path]:
+    """The files of all modules that were loaded from the root."""
+    found = (getattr(sys.modules[name], "__file__", None) for name in _loaded_from(root))
+    return [Path(each) for each in found if isinstance(each, str)]
+
+
 def _is_from(module: ModuleType, root: Path) -> bool:
     """Whether a module's file, or its folder, lies in the root and is not installed there."""
     places = [getattr(module, "__file__", None), *_folders(module)]

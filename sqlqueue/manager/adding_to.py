@@ -24,15 +24,25 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     if not request.tasks:
         return protocol.AddedReply(phases={}, delivered=0)
     keys = book.claims.keys(connection, (each.output_dir for each in request.tasks))
-    counts, due = adding.add(connection, request.tasks, keys, context.wall)
-    if due:
-        _deliver_known(book, due, context)
-    return protocol.AddedReply(phases=counts, delivered=len(due))
+    seconds = book.estimates.paces(connection, context.now).usually
+    added = adding.add(
+        connection, request.tasks, keys, context.wall, given=request.given, seconds=seconds
+    )
+    book.estimates.note()
+    if added.due:
+        _deliver_known(book, added.due, context)
+    completed = any(each.completed for each in added.phases.values())
+    return protocol.AddedReply(
+        phases=added.phases,
+        delivered=len(added.due),
+        reused=adding.reused(connection, request.tasks) if completed else [],
+        shared_with=added.shared_with,
+    )
 
 
 def _know_experiments(request: protocol.AddTasks, context: Context) -> None:
     named = sorted({each.experiment for each in request.tasks})
-    known = {each.name for each in memory.recall(context.connection, named)}
+    known = {each.name for each in memory.recall(context.connection, named)} if named else set()
     if missing := [name for name in named if name not in known]:
         raise ProtocolError(
             f"the tasks name the experiment {missing[0]!r}, which this queue does not know; "
@@ -46,7 +56,7 @@ def _deliver_known(book: Notebook, due: Sequence[tuple[str, int]], context: Cont
     book.outputs.require((key, spelled.get(key, "")) for _, key in due)
     values = reading.accepted_rows(context.connection, {signature for signature, _ in due})
     for signature, key in due:
-        context.rows.setdefault(key, []).append(values[signature])
+        context.rows.setdefault(key, {})[signature] = values[signature]
 
 
 def prepare(book: Notebook, request: protocol.PrepareDirectories, context: Context) -> Reply:

@@ -37,11 +37,12 @@ from sqlqueue.errors import (
 )
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.lifecycle import State
 from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, proving, queue, records, summary
+from sqlqueue.store import copies, proving, queue, reading, records, summary, wishing
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -82,6 +83,7 @@ class Committer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         lock: HomeLock | None = None,
+        breaker_cells: int = 0,
     ) -> None:
         self.home = home
         self._lock = lock or HomeLock(home)
@@ -92,7 +94,7 @@ class Committer:
         self._session = Session(home, self._lock, self._disk, self._take_up)
         self.outputs = Outputs(home, disk=self._disk, lanes=self._lanes, clock=clock)
         self.claims = Claims(home, self._disk, self._lanes)
-        self.book = Notebook(self.outputs, self.claims)
+        self.book = Notebook(self.outputs, self.claims, breaker_cells)
         self.stopping: Callable[[], bool] = lambda: False
         """Whether what looks at every directory is to be left half done."""
 
@@ -165,7 +167,7 @@ class Committer:
             whole = Context(connection, now, wall)
             for job in jobs:
                 replies.append((job, self._handle(job, whole)))
-            self.outputs.deliver(connection, whole.rows)
+            self.outputs.deliver(connection, whole.rows, whole.again)
         self._lock.check()  # what was committed to a file that another has replaced is no promise
         self.outputs.committed()
         for each in whole.after:
@@ -187,7 +189,8 @@ class Committer:
             reply = _refusal(error)
         else:
             for key, rows in part.rows.items():
-                whole.rows.setdefault(key, []).extend(rows)
+                whole.rows.setdefault(key, {}).update(rows)
+            whole.again |= part.again
             whole.after += part.after
         whole.connection.exec_driver_sql("RELEASE message")
         return reply
@@ -203,9 +206,11 @@ class Committer:
             with self.transaction() as connection:
                 context = Context(connection, self._clock(), self._wall())
                 ended = keeping_touch.expire(self.book, context)
+                settled = wishing.is_settling(connection)
+                wishing.settle_some(connection)
         for each in context.after:
             each()
-        return back or ended > 0
+        return back or settled or ended > 0
 
     def figures(self) -> dict[str, Any]:
         """What `status` tells of the database, read through the writer's own connection."""
@@ -221,6 +226,11 @@ class Committer:
         """Whether every task is finished, and there is one."""
         with self._session.begun() as connection:
             return handing_out.done(connection)
+
+    def counts(self) -> dict[State, int]:
+        """How many tasks stand in each state."""
+        with self._session.begun() as connection:
+            return reading.states(connection)
 
     def _whole(self, job: Job) -> Reply:
         """What looks at every CSV: has a place of its own between two transactions."""

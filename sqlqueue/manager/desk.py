@@ -159,6 +159,8 @@ class Desk:
         self._in_flight -= len(pairs)
         if any(not isinstance(job.request, _NO_NEWS) for job, _ in pairs):
             self._news += 1
+        if any(isinstance(job.request, protocol.Drain) for job, _ in pairs):
+            self._call(len(self._room))  # whoever waits and is to end hears it at once
         settled = [job.answer for job, reply in pairs if self._settle(job.answer, reply)]
         for connection in {each.connection for each in settled}:
             connection.pump()
@@ -171,6 +173,7 @@ class Desk:
             waited = question.deadline and not isinstance(reply, protocol.NoTask)
             self._call(1 if waited else 0)
             return True
+        question.waits = reply.waits if isinstance(reply, protocol.NoTask) else ""
         self._room.enter(question)
         self._acted_on = min(self._acted_on, question.news)
         return False
@@ -208,7 +211,7 @@ class Desk:
             self._put(question)
 
     def _give_up_waiting(self, question: Question) -> None:
-        question.answer(protocol.NoTask(done=self._writer.all_done()))
+        question.answer(protocol.NoTask(done=self._writer.all_done(), waits=question.waits))
         question.connection.pump()
 
     def close(self) -> None:

@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.lifecycle import State
+from sqlqueue.manager.estimates import Deadline, Fitting, fitting
 from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.plan.pace import kind_of
 from sqlqueue.protocol import Reply, TaskReply
-from sqlqueue.store import queue, reading
+from sqlqueue.store import memory, pace, queue, reading, steering
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
@@ -22,10 +24,21 @@ log = logging.getLogger("sqlqueue.manager")
 
 def request_task(book: Notebook, request: protocol.RequestTask, context: Context) -> Reply:
     book.hear(request.worker_id, context, request.host, request.device, request.worker_type)
-    tasks = _asked_before(book, request, context) or _chosen(book, request, context)
+    tasks = _asked_before(book, request, context)
+    if not tasks and (end := _why_ending(book, request.worker_id, context.connection)):
+        return protocol.NoTask(done=done(context.connection), end=end)
+    tasks = tasks or _chosen(book, request, context)
+    if not tasks and (end := _out_of_time(book, request, context)):
+        return protocol.NoTask(done=False, end=end)
     if not tasks:
-        return protocol.NoTask(done=done(context.connection))
+        waits = steering.why_waiting(context.connection)
+        return protocol.NoTask(done=done(context.connection), waits=waits)
     return tasks[0] if request.count == 1 else protocol.TasksReply(tasks=tasks)
+
+
+def _why_ending(book: Notebook, worker_id: str, connection: Connection) -> str:
+    seen = book.workers[worker_id]
+    return steering.why_ending(connection, worker_id, seen.host, seen.device)
 
 
 def _asked_before(
@@ -57,21 +70,61 @@ def _chosen(book: Notebook, request: protocol.RequestTask, context: Context) -> 
 def _pick(book: Notebook, request: protocol.RequestTask, context: Context) -> list[TaskRow]:
     """The tasks for this request: its own reservation, else the first in order."""
     connection, wanted = context.connection, request.want
+    if steering.is_queue_paused(connection):
+        return []
     if wanted is not None and not request.reserve:
         task = reading.find(connection, wanted)
-        if task is not None and _may_have(task, request):
+        if task is not None and _may_have(book, task, request, context):
             book.reservations.end(wanted)
             return [task]
-    smallest = request.worker_type == "cpu"
     limit = request.count + book.reservations.count(context.now)
-    pending = reading.candidates(connection, smallest, limit, request.without)
+    if deadline := _deadline(book, request):
+        pending = _fitting(book, deadline, request, limit, context).tasks
+    else:
+        smallest = request.worker_type == "cpu"
+        pending = reading.candidates(connection, smallest, limit, request.without)
     keys = book.reservations.choose(pending, request, context.now)
     found = [reading.task_by_key(connection, key) for key in keys]
     return [task for task in found if task is not None]
 
 
-def _may_have(task: TaskRow, request: protocol.RequestTask) -> bool:
-    return task.state is State.PENDING and task.experiment not in request.without
+def _may_have(
+    book: Notebook, task: TaskRow, request: protocol.RequestTask, context: Context
+) -> bool:
+    free = task.state is State.PENDING and not task.held
+    if not free or task.experiment in request.without:
+        return False
+    deadline = _deadline(book, request)
+    if deadline is None:
+        return True
+    shape_id = pace.shape_id_of(context.connection, task.signature)
+    kind, now = deadline.kind, context.now
+    return deadline.fits(book.estimates.seconds(context.connection, shape_id, kind, now))
+
+
+# --- time limits of workers ---------------------------------------------------------------
+
+
+def _deadline(book: Notebook, request: protocol.RequestTask) -> Deadline | None:
+    return Deadline.of(request, kind_of(request.device or book.workers[request.worker_id].device))
+
+
+def _fitting(
+    book: Notebook, deadline: Deadline, request: protocol.RequestTask, most: int, context: Context
+) -> Fitting:
+    return fitting(
+        book.estimates, context.connection, deadline, context.now,
+        smallest_first=request.worker_type == "cpu", most=most, without=request.without,
+    )  # fmt: skip
+
+
+def _out_of_time(book: Notebook, request: protocol.RequestTask, context: Context) -> str:
+    """Why a worker with a time limit is to end, if tasks wait and none fits what is left of it."""
+    deadline = _deadline(book, request)
+    if deadline is None or steering.is_queue_paused(context.connection):
+        return ""
+    found = _fitting(book, deadline, request, 1, context)
+    return found.told(deadline) if found.waiting and not found.tasks else ""
 
 
 def _begin_attempt(
@@ -114,6 +167,8 @@ def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> Tas
         lease_seconds=attempt.lease_seconds if attempt else protocol.LEASE_SECONDS,
         signature=task.signature,
         timeout_seconds=task.timeout_seconds,
+        command=memory.command_of(context.connection, task.experiment),
+        rerun_after=task.rerun_after,
     )
 
 

@@ -48,7 +48,7 @@ def _renew(book: Notebook, held: protocol.Held, worker_id: str, context: Context
     """Renews a lease, if there is one."""
     lease = book.leases.renew(held.task_id, worker_id, held.attempt, context.now)
     if lease is not None and held.step is not None:
-        lease.step, lease.total, lease.metrics = held.step, held.total, _small(held.metrics)
+        lease.hear(held.step, held.total, _small(held.metrics), context.now)
     return lease is not None
 
 
@@ -63,7 +63,8 @@ def _resume(book: Notebook, held: protocol.Held, worker_id: str, context: Contex
         return False
     if attempt.outcome is None:
         return True  # begun, or taken up again, in this very transaction
-    if task.state is not State.PENDING or attempt.outcome not in _MAY_RESUME:
+    of_before = attempt.number <= task.rerun_after
+    if task.state is not State.PENDING or attempt.outcome not in _MAY_RESUME or of_before:
         return False
     queue.resume(context.connection, task, attempt)
     book.grant_after(attempt, context)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sqlqueue.plan.forecast import Progress, remaining
 from sqlqueue.store.reading import Attempt
 
 STALL_SECONDS: Final = 5.0
@@ -23,6 +24,7 @@ class Lease:
     """An attempt that somebody runs; `deadline` and `since` on the monotonic clock.
 
     `disowned`: its worker says that it does not hold it; over at once, whatever the deadline.
+    `first`: the step that was reported first, and when; `moved`: when the last one was.
     """
 
     attempt: Attempt
@@ -32,6 +34,27 @@ class Lease:
     total: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     disowned: bool = False
+    first: tuple[float, float] | None = None
+    moved: float = 0.0
+
+    def hear(self, step: float, total: float | None, metrics: dict[str, Any], now: float) -> None:
+        """How far its experiment says that it is; one that begins again counts anew."""
+        if self.first is None or self.step is None or step < self.step or total != self.total:
+            self.first, self.moved = (step, now), now
+        elif step != self.step:
+            self.moved = now
+        self.step, self.total, self.metrics = step, total, metrics
+
+    def left_seconds(self, expected_seconds: float | None, now: float) -> float | None:
+        """What it is likely to take still; None when nothing says."""
+        return remaining(expected_seconds, now - self.since, self._progress(now))
+
+    def _progress(self, now: float) -> Progress | None:
+        if self.first is None or self.step is None or self.total is None:
+            return None
+        step, at = self.first
+        left = max(0.0, self.total - self.step)
+        return Progress(self.step - step, self.moved - at, left, now - self.moved)
 
     @property
     def worker_id(self) -> str:

@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 from sqlqueue.errors import DirectoryError, DirectoryUnavailable, StorageFailure
 from sqlqueue.store import reading, records
 from sqlqueue.store.directories import Claims
-from sqlqueue.store.outputs import Outputs, Redo, Values
+from sqlqueue.store.outputs import Outputs, Redo
+from sqlqueue.store.replacing import Values
 
 BATCH: Final = 500
 MOST_TRIES: Final = 50
@@ -74,11 +75,11 @@ def _due(outputs: Outputs, transaction: Transaction) -> list[tuple[str, int]]:
     return [each for each in waiting if each[1] not in outputs.suspended]
 
 
-def _rows(connection: Connection, due: list[tuple[str, int]]) -> dict[int, list[Values]]:
+def _rows(connection: Connection, due: list[tuple[str, int]]) -> dict[int, dict[str, Values]]:
     values = reading.accepted_rows(connection, {signature for signature, _ in due})
-    rows: dict[int, list[Values]] = {}
+    rows: dict[int, dict[str, Values]] = {}
     for signature, key in due:
-        rows.setdefault(key, []).append(values[signature])
+        rows.setdefault(key, {})[signature] = values[signature]
     return rows
 
 

@@ -12,11 +12,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from sqlqueue.manager.estimates import Estimates
 from sqlqueue.manager.leases import Leases
 from sqlqueue.manager.reservations import Reservations
 from sqlqueue.store.directories import Claims
-from sqlqueue.store.outputs import Outputs, Values
+from sqlqueue.store.outputs import Outputs
 from sqlqueue.store.reading import Attempt
+from sqlqueue.store.replacing import Values
 
 MOST_WORKERS: Final = 10_000
 
@@ -26,13 +28,15 @@ class Context:
     """One message's share of a transaction.
 
     `now`: monotonic; `wall`: seconds since 1970, for people.  `rows`: what each directory's CSV
-    gets.  `after`: what to do once the commit is durable.
+    gets, by signature; of those `again` it may have a row, which is replaced.  `after`: what to
+    do once the commit is durable.
     """
 
     connection: Connection
     now: float
     wall: float
-    rows: dict[int, list[Values]] = field(default_factory=dict)
+    rows: dict[int, dict[str, Values]] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
     after: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -50,12 +54,15 @@ class WorkerSeen:
 class Notebook:
     """Every running attempt, every reservation, every worker; the CSVs and their directories."""
 
-    def __init__(self, outputs: Outputs, claims: Claims) -> None:
+    def __init__(self, outputs: Outputs, claims: Claims, breaker_cells: int = 0) -> None:
         self.outputs = outputs
         self.claims = claims
         self.leases = Leases()
         self.reservations = Reservations()
+        self.estimates = Estimates()
         self.workers: dict[str, WorkerSeen] = {}
+        self.breaker_cells = breaker_cells
+        """So many cells that fail alike pause their phase; 0: none do."""
 
     def grant_after(self, attempt: Attempt, context: Context) -> None:
         """After the commit, the attempt has a lease."""

@@ -17,7 +17,10 @@ log = logging.getLogger("sqlqueue.manager")
 
 
 def on_signals(stop: Callable[[str], None]) -> None:
-    """The first asks, the second ends the process at once.  An ignored signal stays so."""
+    """The first asks, the second ends the process at once.  An ignored signal stays so.
+
+    One that announces a preemption to all processes of a job is for the workers among them.
+    """
     loop = asyncio.get_running_loop()
     asked = False
 
@@ -32,6 +35,7 @@ def on_signals(stop: Callable[[str], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, act, number)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

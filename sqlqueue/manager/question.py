@@ -28,6 +28,7 @@ class Question:
 
     __slots__ = (
         *("answer_bytes", "connection", "deadline", "news", "request", "size_bytes", "units"),
+        "waits",
     )
 
     def __init__(self, connection: Connection, size_bytes: int) -> None:
@@ -41,6 +42,8 @@ class Question:
         """When a request that waits for a task is answered at the latest (loop's clock)."""
         self.news = 0
         """How many reasons to ask again there had been when it was last asked."""
+        self.waits = ""
+        """What was paused when it was last asked, if that was why there was no task."""
 
     def answer(self, reply: protocol.Reply) -> None:
         """Settles it; it leaves with the connection's next `pump`."""

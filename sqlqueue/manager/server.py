@@ -29,6 +29,7 @@ from sqlqueue.filesystems import on_network
 from sqlqueue.holder import MANAGER, holder_of
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.lifecycle import BREAKER_CELLS
 from sqlqueue.manager import listen
 from sqlqueue.manager.desk import Desk
 from sqlqueue.manager.door import Door
@@ -66,9 +67,11 @@ def serve(
     port: int | None = None,
     until_done: bool = False,
     take_over: bool = False,
+    breaker_cells: int = BREAKER_CELLS,
 ) -> int:
     """Runs the manager of `home` until it is told to stop; the exit status.
 
+    `breaker_cells`: so many cells that fail alike pause their phase; 0: none do.
     Raises `ManagerRunning` when there is one that is not to be taken over, and what opening the
     queue raises.
     """
@@ -76,7 +79,7 @@ def serve(
     keys.create(home)
     raise_file_limit()
     lock = HomeLock(home, MANAGER, take_over=take_over)
-    writer = partial(Writer, lock=lock)
+    writer = partial(Writer, lock=lock, breaker_cells=breaker_cells)
     options = Options(host=host, port=port, until_done=until_done, writer=writer)
     with lock, asyncio.Runner(loop_factory=new_loop) as runner:
         if lock.taken_from:
@@ -248,7 +251,7 @@ class Server:
         await self._until_alone(self._options.limits.parting_seconds)
         self._parting = None
         if self._is_done():
-            self.stop("every task is finished")
+            self.stop(self._writer.told())
 
     async def _until_alone(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -13,7 +13,17 @@ from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.errors import NotAuthorised, ProtocolError
-from sqlqueue.manager import adding_to, handing_out, keeping_touch, taking_in
+from sqlqueue.manager import (
+    adding_to,
+    handing_out,
+    holding,
+    importing,
+    keeping_touch,
+    pruning,
+    steering,
+    taking_in,
+    unlinking,
+)
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply, Request
 from sqlqueue.store import memory, reading
@@ -49,6 +59,26 @@ def handle(book: Notebook, request: Request, role: str, context: Context) -> Rep
         case protocol.DescribeExperiments():
             known = memory.recall(context.connection, request.names)
             return protocol.ExperimentsReply(experiments=known)
+        case protocol.RememberFiles():
+            return pruning.remember_files(request, context)
+        case protocol.Prune():
+            return pruning.prune(request, context)
+        case protocol.Retry():
+            return steering.retry(request, context)
+        case protocol.Cancel():
+            return steering.cancel(book, request, context)
+        case protocol.Rerun():
+            return steering.rerun(request, context)
+        case protocol.SetPriority():
+            return steering.set_priority(request, context)
+        case protocol.Pause() | protocol.Resume() | protocol.Drain():
+            return holding.hold(book, request, context)
+        case protocol.DescribeTasks():
+            return importing.describe_tasks(request, context)
+        case protocol.ImportRows():
+            return importing.import_rows(book, request, context)
+        case protocol.Unlink():
+            return unlinking.unlink(book, request, context)
         case protocol.Hello() | protocol.StatusRequest() | protocol.Repair() | protocol.Audit():
             raise ProtocolError(f"{type(request).__name__} is not for the writer")
         case _:

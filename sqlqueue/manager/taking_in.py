@@ -2,7 +2,8 @@
 
 A result always wins: it completes its task from any state but COMPLETED, whoever held the
 lease.  The same result again changes nothing; another one for a completed task is kept as a
-further attempt.  Functions of the notebook, a request and the transaction's context.
+further attempt, and so is one of an attempt from before its task was to run once more.
+Functions of the notebook, a request and the transaction's context.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlqueue import protocol
 from sqlqueue.errors import IllegalMove, UnknownTask
 from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.manager import breaking
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.headline import headline
+from sqlqueue.plan.pace import kind_of
 from sqlqueue.plan.rows import apart_from, flatten
 from sqlqueue.protocol import Ack, Reply
-from sqlqueue.store import queue, reading
+from sqlqueue.store import pace, queue, reading
 from sqlqueue.store.csv_file import NAME
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
@@ -39,20 +42,21 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
     stored = reading.results_of(connection, task.signature)
     if _known(stored, text, attempt, task):
         return Ack()
+    of_before = attempt is not None and attempt.number <= task.rerun_after
     if attempt is not None and any(key == attempt.id for key, _, _ in stored):
         attempt = None  # that attempt has another result already: this is a further one
     report = _report(request, context)
-    if task.state is State.COMPLETED:
+    if task.state is State.COMPLETED or of_before:
         attempt = _end(book, task, attempt, Outcome.SUPERSEDED, report, context)
         queue.keep_result(connection, task, attempt, text)
         context.after.append(lambda: _log_further(task, request.worker_id))
         return Ack()
-    _complete(book, task, attempt, held, text, metrics, report, context)
-    context.after.append(lambda: _log_renamed(task, renamed))
+    complete(book, task, attempt, held, text, metrics, report, context)
+    context.after.append(lambda: log_renamed(task, renamed))
     return Ack()
 
 
-def _complete(
+def complete(
     book: Notebook,
     task: TaskRow,
     attempt: Attempt | None,
@@ -61,8 +65,11 @@ def _complete(
     metrics: dict[str, Any],
     report: Report,
     context: Context,
-) -> None:
-    """A result wins: the task is completed and its row goes into every linked CSV."""
+) -> int:
+    """A result wins: the task is completed and its row goes into every linked CSV.
+
+    Returns into how many.  Raises `DirectoryUnavailable`, having changed nothing.
+    """
     directories = reading.directories_of(context.connection, task.signature)
     book.outputs.require(directories)
     attempt = _end(book, task, attempt, Outcome.COMPLETED, report, context)
@@ -77,10 +84,27 @@ def _complete(
                 context,
             )
     queue.complete(context.connection, task, attempt, text)
+    breaking.completed(task.signature, context)
+    _learn(book, task, held, report, context)
     values = task.fixed | metrics
     for key, _ in directories:
-        context.rows.setdefault(key, []).append(values)
+        context.rows.setdefault(key, {})[task.signature] = values
+    if task.has_result:
+        context.again.add(task.signature)
     context.after.append(lambda: _log_saved(task, [path for _, path in directories]))
+    return len(directories)
+
+
+def _learn(
+    book: Notebook, task: TaskRow, held: Sequence[Attempt], report: Report, context: Context
+) -> None:
+    """What it took tells what similar cells will take; of one that was tried before, a part may
+    have been done then."""
+    if len(held) > 1 or report.seconds is None:
+        return
+    kind = kind_of(report.device or book.workers[report.worker_id].device)
+    if pace.learn(context.connection, task.signature, kind, report.seconds):
+        context.after.append(book.estimates.note)
 
 
 def _end(
@@ -109,6 +133,7 @@ def fail(book: Notebook, request: protocol.TaskFailed, context: Context) -> Repl
         state = queue.fail(context.connection, task, attempt, outcome, report)
         book.drop_after(attempt, context)
         context.after.append(lambda: log_failed(task, attempt, outcome, state, request.error))
+        breaking.failed(book, task.signature, outcome, request.error, context)
     return Ack()
 
 
@@ -117,14 +142,21 @@ def release(book: Notebook, request: protocol.Release, context: Context) -> Repl
     task = find(request.task_id, context)
     attempt = _attempt_of(task, request.attempt, request.worker_id, context)
     if attempt.outcome is None:
-        give_back(book, task, attempt, request.reason or "released", context)
+        ran = (request.code_version, request.log_file, _json(request.versions))
+        give_back(book, task, attempt, request.reason or "released", context, ran)
     return Ack()
 
 
 def give_back(
-    book: Notebook, task: TaskRow, attempt: Attempt, reason: str, context: Context
-) -> None:
-    report = Report(attempt.worker_id, context.wall, error=reason)
+    book: Notebook, task: TaskRow, attempt: Attempt, reason: str, context: Context,
+    ran: tuple[str, str, str] = ("", "", ""),
+) -> None:  # fmt: skip
+    """`ran`: the version of its code, its log, and the versions beside, where they are known."""
+    code, log_file, versions = ran
+    report = Report(
+        attempt.worker_id, context.wall, error=reason, code_version=code, log_file=log_file,
+        versions=versions,
+    )  # fmt: skip
     queue.release(context.connection, task, attempt, report)
     book.drop_after(attempt, context)
     context.after.append(
@@ -169,7 +201,12 @@ def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Conte
         code_version=request.code_version,
         log_file=request.log_file,
         error=request.error if isinstance(request, protocol.TaskFailed) else None,
+        versions=_json(request.versions),
     )
+
+
+def _json(versions: Mapping[str, str]) -> str:
+    return json.dumps(versions) if versions else ""
 
 
 def _finite(seconds: float | None) -> float | None:
@@ -186,13 +223,13 @@ def _log_saved(task: TaskRow, paths: list[str]) -> None:
 
 def _log_further(task: TaskRow, worker_id: str) -> None:
     log.warning(
-        "Another result for the completed task %s came from %s: kept, not a second row",
+        "Another result for %s, which has one, came from %s: kept, not a second row",
         task.task_id,
         worker_id,
     )
 
 
-def _log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
+def log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
     for name, stored in renamed.items():
         log.warning(
             "Task %s returned %s with another value than its parameter: stored as %s",
@@ -203,7 +240,8 @@ def _log_renamed(task: TaskRow, renamed: dict[str, str]) -> None:
 
 
 def log_failed(task: TaskRow, attempt: Attempt, outcome: Outcome, state: State, error: str) -> None:
-    then = "it runs again" if state is State.PENDING else f"it is {state} now"
+    kept = "it keeps the result that it had" if state is State.COMPLETED else f"it is {state} now"
+    then = "it runs again" if state is State.PENDING else kept
     log.warning(
         "Task %s attempt %d on %s: %s: %s; %s",
         task.task_id,

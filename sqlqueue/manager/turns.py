@@ -40,9 +40,11 @@ def units(request: protocol.Request, size_bytes: int = 0) -> int:
             things = min(len(request.holds), BATCH_UNITS)
         case protocol.AddTasks():
             things = len(request.tasks)
+        case protocol.ImportRows():
+            things = len(request.rows)
         case protocol.PrepareDirectories():
             things = len(request.output_dirs)
-        case protocol.Repair() | protocol.Audit():
+        case protocol.Repair() | protocol.Audit() | protocol.Steer() | protocol.Prune():
             things = BATCH_UNITS
         case _:
             things = 1

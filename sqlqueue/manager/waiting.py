@@ -48,5 +48,5 @@ class WaitingRoom:
 
 def may_wait(question: Question, reply: protocol.Reply, now: float) -> bool:
     """Whether this is the answer to hold back: nothing to do yet, and time left."""
-    nothing = isinstance(reply, protocol.NoTask) and not reply.done
+    nothing = isinstance(reply, protocol.NoTask) and not (reply.done or reply.end)
     return nothing and now < question.deadline

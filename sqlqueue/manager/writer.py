@@ -23,6 +23,7 @@ from sqlqueue.errors import LockLost, ManagerStopping, QueueError, StorageFailur
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.lifecycle import State
 from sqlqueue.manager import live
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.manager.intake import Intake
@@ -37,7 +38,7 @@ STOP_SECONDS: Final = 1.0
 """What waits is still answered for so long; then the batch in hand is the last."""
 LOOK_SECONDS: Final = 30.0
 _TICK: Final = object()
-_ALONE: Final = (protocol.Repair, protocol.Audit, protocol.PrepareDirectories)
+_ALONE: Final = (*(protocol.Repair, protocol.Audit, protocol.PrepareDirectories, protocol.Unlink),)
 """Messages that need a commit of their own, before what follows them."""
 
 _QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit)
@@ -64,11 +65,15 @@ class Writer:
         wall: Callable[[], float] = time.time,
         limit_seconds: float = LIMIT_SECONDS,
         lock: HomeLock | None = None,
+        breaker_cells: int = 0,
     ) -> None:
         self.home = home
         self._answered = answered
         lanes = Lanes(limit_seconds)
-        self._committer = Committer(home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock)
+        self._committer = Committer(
+            home, disk=disk, lanes=lanes, clock=clock, wall=wall, lock=lock,
+            breaker_cells=breaker_cells,
+        )  # fmt: skip
         self._committer.stopping = lambda: self._stop_at is not None
         self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
@@ -84,6 +89,7 @@ class Writer:
         self._fatal: QueueError | None = None
         self._generation = 0
         self._all_done = False
+        self._counts: dict[State, int] = {}
 
     # --- from any thread --------------------------------------------------------------
 
@@ -139,6 +145,12 @@ class Writer:
         """Whether every task is finished, and there is one."""
         return self._all_done
 
+    def told(self) -> str:
+        """What became of the tasks, once all are finished, and what to look at."""
+        counts = ", ".join(f"{count} {state.lower()}" for state, count in self._counts.items())
+        why = "; `sqlqueue failures` tells why" if self._counts.get(State.FAILED) else ""
+        return f"every task is finished: {counts}{why}"
+
     def status(self) -> dict[str, Any]:
         """The figures of `status`, read beside the writing.
 
@@ -164,7 +176,7 @@ class Writer:
     def _run(self) -> None:
         try:
             self._committer.open()
-            self._all_done = self._committer.all_done()
+            self._note_done()
         except BaseException as error:
             with contextlib.suppress(Exception):
                 self._committer.close()
@@ -230,7 +242,12 @@ class Writer:
     def _look_around(self) -> None:
         self._generation += 1
         with contextlib.suppress(StorageFailure):
-            self._all_done = self._committer.all_done()
+            self._note_done()
+
+    def _note_done(self) -> None:
+        self._all_done = self._committer.all_done()
+        if self._all_done:
+            self._counts = self._committer.counts()
 
     def _tick(self) -> None:
         try:

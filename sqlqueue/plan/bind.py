@@ -1,10 +1,11 @@
 """A block and its experiment -> grids: nothing missing, nothing unknown.
 
-Precedence: `combinations` (and `zip`) over the phase's `defaults` over the file's
-`defaults` over the experiment's own.  `seeds` of the file becomes the slowest axis of a
-phase that says nothing of `seed` itself.  An `include` is a whole cell: what it leaves out
+Precedence: `when` over `combinations` (and `zip`) over the phase's `defaults` over the
+file's `defaults` over the experiment's own.  `seeds` of the file becomes the slowest axis of
+a phase that says nothing of `seed` itself.  An `include` is a whole cell: what it leaves out
 comes from the fixed keys and the defaults, but a key that the phase sweeps must be given;
-lists in it are swept.  `exclude` takes cells out of the product, never out of `include`.
+lists in it are swept.  `exclude` takes cells out of the product, with what `when` gave them,
+never out of `include`, which `when` does not touch.
 
 What is not here: the shape of the file (`blocks.py`), single values (`declared.py`).
 """
@@ -16,13 +17,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlqueue.plan import cells as reading
-from sqlqueue.plan import settings, template
+from sqlqueue.plan import matching, settings, template, when
 from sqlqueue.plan.blocks import Block, File, Keys
 from sqlqueue.plan.cells import Cells
 from sqlqueue.plan.declared import Declared
 from sqlqueue.plan.grid import Exclusion, Grid
+from sqlqueue.plan.nested import Absent, covers, ordered, over
 from sqlqueue.plan.problems import Problems, describe, did_you_mean
-from sqlqueue.plan.signature import canonical
 from sqlqueue.plan.task import STEERING, Experiment, Missing
 from sqlqueue.plan.template import Template, TemplateError
 
@@ -58,18 +59,42 @@ class _Binder:
         self.directory = keys.get("output_dir")
         self.template = self._template()
         shared = {name: given for name, given in file.defaults.items() if self.declared.has(name)}
-        self.defaults = self.declared.defaults(shared) | self.declared.defaults(block.defaults)
+        given = self.declared.defaults(shared), self.declared.defaults(block.defaults)
+        self.defaults = self._over(given[0], given[1], block.defaults)
+        self.complete = self._over(self._own(), given[0], shared)
+        self.complete = self._over(self.complete, given[1], block.defaults)
         self.seeds = self._seeds(file)
 
     def grids(self) -> list[Grid]:
         block = self.block
         product = reading.read(block.combinations, block.zips, self.declared)
         seeded = self._seeded(product)
-        exclude = tuple(self._exclusion(keys, seeded) for keys in block.exclude)
-        grids = [self._included(keys, product) for keys in block.include]
+        parts = when.divide(self._grid(seeded), block.when, self.declared)
+        exclude = self._exclusions(parts)
+        grids: list[Grid] = []
+        if block.when and not (block.combinations or block.zips):
+            problem = "found no `combinations` for it; `when` does not touch cells of `include`"
+            self.problems.add(block.when[0].place, problem)
         if block.combinations or block.zips:
-            grids.insert(0, self._grid(seeded, exclude))
+            grids += [replace(each, exclude=(*each.exclude, *own))
+                      for each, own in zip(parts, exclude, strict=True)]  # fmt: skip
+            self._check(grids)
+        for keys in block.include:
+            grids.append(self._included(keys, product))
+            self._check(grids[-1:])
         return grids
+
+    def _own(self) -> dict[str, Any]:
+        """The experiment's own defaults, by leaf."""
+        own: dict[str, Any] = {}
+        for each in self.experiment.parameters:
+            own |= self.declared.leaves(each.name, each.default)
+        return own
+
+    def _over(
+        self, lower: Mapping[str, Any], upper: Mapping[str, Any], keys: Iterable[str]
+    ) -> dict[str, Any]:
+        return over(lower, upper, keys, self.declared.clash)
 
     # --- seeds --------------------------------------------------------------------------
 
@@ -86,7 +111,7 @@ class _Binder:
         if self.seeds is None or "seed" in cells.swept or "seed" in cells.fixed:
             return cells
         fixed = {**cells.fixed, **self.seeds.fixed}
-        return Cells((*self.seeds.axes, *cells.axes), fixed)
+        return Cells((*self.seeds.axes, *cells.axes), fixed, (*self.seeds.keys, *cells.keys))
 
     # --- single cells -------------------------------------------------------------------
 
@@ -94,51 +119,58 @@ class _Binder:
         cells = reading.read(keys, (), self.declared)
         place = next(iter(keys.values())).place
         for name in product.swept:
-            if name not in keys and name not in self.defaults:
+            if name not in self.defaults and not any(covers(key, name) for key in keys):
                 problem = f"found a cell without {name!r}, which the phase sweeps; give it here too"
                 self.problems.add(replace(place, key="include"), problem)
-        fixed = {name: value for name, value in product.fixed.items() if name not in cells.swept}
-        return self._grid(self._seeded(Cells(cells.axes, {**fixed, **cells.fixed})), ())
+        still = [key for key in product.keys if not any(covers(key, n) for n in product.swept)]
+        own = {**cells.fixed, **dict.fromkeys(cells.swept)}
+        fixed = self._over(product.fixed, own, cells.keys)
+        alone = {name: value for name, value in fixed.items() if name not in cells.swept}
+        return self._grid(self._seeded(Cells(cells.axes, alone, (*still, *cells.keys))))
 
-    def _exclusion(self, keys: Keys, product: Cells) -> Exclusion:
-        """Canonical forms by name; a list matches any of its values."""
-        found = {}
-        known = {*self.defaults, *self.declared.parameters, *product.swept, *product.fixed}
-        for name, given in keys.items():
-            parameter = self.declared.parameter(given)
-            if parameter is not None:
-                found[name] = frozenset(map(canonical, self.declared.values(parameter, given)))
-                if name not in known:
-                    hint = did_you_mean(name, known)
-                    self.problems.add(given.place, f"no cell of the phase has this key{hint}")
-        return found
+    def _exclusions(self, parts: list[Grid]) -> list[list[Exclusion]]:
+        """What each part is to be without."""
+        known = dict.fromkeys(name for part in parts for name in part.fixed)
+        wanted = [matching.read(keys, known, self.declared) for keys in self.block.exclude]
+        return [
+            [
+                exclusion
+                for each in wanted
+                for exclusion in matching.exclusions(each, part.fixed, self.declared)
+            ]
+            for part in parts
+        ]
 
     # --- the whole ----------------------------------------------------------------------
 
-    def _grid(self, cells: Cells, exclude: tuple[Exclusion, ...]) -> Grid:
-        own = {each.name: each.default for each in self.experiment.parameters}
-        fixed = own | self.defaults | dict(cells.fixed) | dict.fromkeys(cells.swept)
-        self._check_complete(fixed)
-        grid = Grid(
+    def _grid(self, cells: Cells) -> Grid:
+        own = {**cells.fixed, **dict.fromkeys(cells.swept)}
+        fixed = self._over(self.complete, own, cells.keys)
+        return Grid(
             self.block.name,
             self.experiment,
-            fixed,
+            ordered(fixed, self.declared.parameters),
             cells.axes,
             self.template,
             self.settings,
-            exclude,
         )
-        self._check_folders(grid)
-        if grid.size > MAX_CELLS:
-            problem = f"found {grid.size} cells, expected at most {MAX_CELLS}; sweep fewer values"
+
+    def _check(self, grids: list[Grid]) -> None:
+        """What the cells of the product, or of an `include`, must be."""
+        for grid in grids:
+            self._check_complete(grid.fixed)
+            self._check_folders(grid)
+        size = sum(each.size for each in grids)
+        folders = sum(each.most_output_dirs for each in grids)
+        if size > MAX_CELLS:
+            problem = f"found {size} cells, expected at most {MAX_CELLS}; sweep fewer values"
             self.problems.add(self.block.place, problem)
-        elif grid.most_output_dirs > MAX_DIRECTORIES:
+        elif folders > MAX_DIRECTORIES:
             problem = (
-                f"found up to {grid.most_output_dirs} output directories, expected at most "
+                f"found up to {folders} output directories, expected at most "
                 f"{MAX_DIRECTORIES}; use fewer placeholders in output_dir"
             )
             self.problems.add(self.block.place, problem)
-        return grid
 
     def _check_complete(self, fixed: Mapping[str, Any]) -> None:
         for name, value in fixed.items():
@@ -168,18 +200,22 @@ class _Binder:
     def _check_folders(self, grid: Grid) -> None:
         for name in self.template.names:
             if name not in grid.fixed:
-                self._no_such_placeholder(name, grid.fixed)
+                self._no_such_placeholder(name, list(grid.fixed))
             for value in grid.values(name):
                 self._check_folder(name, value)
 
-    def _no_such_placeholder(self, name: str, known: Iterable[str]) -> None:
+    def _no_such_placeholder(self, name: str, known: list[str]) -> None:
         if self.directory is not None:
             expected = f"expected a parameter of experiment {self.experiment.name!r}"
+            if entries := [each for each in known if covers(name, each)]:
+                expected = f"a mapping; name an entry of it: {{{entries[0]}}}"
             problem = f"found {{{name}}}, {expected}{did_you_mean(name, known)}"
             self.problems.add(self.directory.place, problem)
 
     def _check_folder(self, name: str, value: Any) -> None:
         try:
+            if isinstance(value, Absent):
+                raise TemplateError(f"output_dir names {name!r}, which not every cell has")
             if not isinstance(value, Missing):
                 template.folder_text(value)
         except TemplateError as error:

@@ -13,13 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlqueue.plan.problems import Place, Problems, describe, did_you_mean
+from sqlqueue.plan.shapes import TOP_KEYS, is_names, no_phase, unknown_key
 from sqlqueue.plan.task import STEERING
-from sqlqueue.plan.tree import Entries, Entry, Items, Scalar, TextError, Tree, complaints, plain
+from sqlqueue.plan.tree import (
+    Entries,
+    Entry,
+    Items,
+    Scalar,
+    TextError,
+    Tree,
+    complaints,
+    plain,
+    texts,
+)
 from sqlqueue.plan.yaml_text import parse
 
 PHASE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_SHAPES: Final = ("combinations", "zip", "exclude", "include", "defaults")
-_PHASE_KEYS: Final = (*_SHAPES, *sorted(STEERING))
 _CELLS: Final = ("combinations", "zip", "include")
 """A phase needs one of these."""
 
@@ -41,6 +50,15 @@ class Given:
 Keys = dict[str, Given]
 
 
+@dataclass(frozen=True, slots=True)
+class When:
+    """Values for the cells that match a condition."""
+
+    place: Place
+    condition: Keys
+    values: Keys
+
+
 @dataclass(slots=True)
 class Block:
     """What one file says of one phase."""
@@ -49,6 +67,7 @@ class Block:
     place: Place
     combinations: Keys = field(default_factory=dict)
     zips: list[Given] = field(default_factory=list)
+    when: list[When] = field(default_factory=list)
     exclude: list[Keys] = field(default_factory=list)
     include: list[Keys] = field(default_factory=list)
     defaults: Keys = field(default_factory=dict)
@@ -65,15 +84,20 @@ class File:
     whole: bool = True
 
 
-def read(name: str, text: str, order: int, problems: Problems) -> File | None:
-    """The blocks of one file; None when its text is not even one YAML mapping."""
+def read(
+    name: str, text: str, order: int, problems: Problems, is_base: bool = False
+) -> File | None:
+    """The blocks of one file; None when its text is not even one YAML mapping.
+
+    `is_base`: another file extends it, so it may be without phases.
+    """
     try:
         top = parse(text)
     except TextError as error:
         for line, problem in error.problems:
             problems.add(Place(name, line, order), problem)
         return None
-    return _Reader(Place(name, 1, order), problems).file(top)
+    return _Reader(Place(name, 1, order), problems).file(top, is_base)
 
 
 class _Reader:
@@ -83,9 +107,9 @@ class _Reader:
         self.place = place
         self.problems = problems
 
-    def file(self, top: Entries) -> File:
+    def file(self, top: Entries, is_base: bool) -> File:
         defaults, seeds = top.get("defaults"), top.get("seeds")
-        phases = [each for each in top.entries if each.key not in ("defaults", "seeds")]
+        phases = [each for each in top.entries if each.key not in TOP_KEYS]
         found = File(
             defaults=self._keys(defaults, self.place.within("defaults")) if defaults else {},
             seeds=Given(self.place.within("seeds").at(seeds.line, "seed"), seeds.value)
@@ -98,8 +122,11 @@ class _Reader:
         for each in phases:
             if not isinstance(each.value, Entries):
                 found.whole = False
-                self.problems.add(self._place(each), _no_phase(each))
-        if not phases:
+                self.problems.add(self._place(each), no_phase(each))
+        if (extends := top.get("extends")) and texts(extends.value) is None:
+            given = Given(self.place.at(extends.line, "extends"), extends.value)
+            self._wrong(given, "the name of a file, or a list of names")
+        if not phases and not is_base:
             problem = "found no phase, expected at least one: a name, with `combinations` below it"
             self.problems.add(self.place, problem)
         return found
@@ -115,7 +142,7 @@ class _Reader:
         for each in entries.entries:
             self._phase_key(block, each)
         if not any(entries.get(key) for key in _CELLS):
-            hint = did_you_mean(entry.key, ("defaults", "seeds"))
+            hint = did_you_mean(entry.key, TOP_KEYS)
             problem = f"found no `combinations`, which every phase has; add them{hint}"
             self.problems.add(place, problem)
         return block
@@ -126,6 +153,8 @@ class _Reader:
             self._combinations(block, given)
         elif entry.key == "zip":
             block.zips = self._groups(given)
+        elif entry.key == "when":
+            block.when = self._whens(given)
         elif entry.key == "defaults":
             block.defaults |= self._keys(entry, place)
         elif entry.key in ("exclude", "include"):
@@ -134,7 +163,7 @@ class _Reader:
         elif entry.key in STEERING:
             self._set(block.steering, given)
         else:
-            self.problems.add(given.place, _unknown_key(entry.key))
+            self.problems.add(given.place, unknown_key(entry.key))
 
     def _keys(self, entry: Entry, place: Place) -> Keys:
         """The keys of a `defaults` mapping; nothing at all is an empty one."""
@@ -184,12 +213,12 @@ class _Reader:
 
     def _groups(self, given: Given) -> list[Given]:
         """The groups of `zip`: each a list of names, or a mapping of equally long lists."""
-        if _is_names(given.tree) or isinstance(given.tree, Entries):
+        if is_names(given.tree) or isinstance(given.tree, Entries):
             groups = [given]
         else:
             groups = [Given(given.place.at(each.line), each) for each in self._list(given)]
         for each in groups:
-            if not _is_names(each.tree) and not (
+            if not is_names(each.tree) and not (
                 isinstance(each.tree, Entries) and each.tree.entries
             ):
                 self._wrong(each, "a list of keys, or a mapping of keys to lists")
@@ -211,6 +240,29 @@ class _Reader:
             if each.key not in STEERING
         }
 
+    def _whens(self, given: Given) -> list[When]:
+        """The blocks of `when`, or the one."""
+        trees = [given.tree] if isinstance(given.tree, Entries) else self._list(given)
+        found = [self._when(each, given.place.at(each.line)) for each in trees]
+        return [each for each in found if each.condition and each.values]
+
+    def _when(self, tree: Tree, place: Place) -> When:
+        expected = "`if` and `then`"
+        found: dict[str, Keys] = {}
+        if not isinstance(tree, Entries):
+            self._wrong(Given(place, tree), f"a mapping with {expected}")
+            return When(place, {}, {})
+        for each in tree.entries:
+            given = Given(place.at(each.line, each.key), each.value)
+            if each.key in ("if", "then"):
+                found[each.key] = self._cell(each.value, given)
+            else:
+                hint = did_you_mean(each.key, ("if", "then"))
+                self.problems.add(given.place, f"unknown key, expected {expected}{hint}")
+        for key in (each for each in ("if", "then") if not tree.get(each)):
+            self.problems.add(place, f"found a block without `{key}`, expected {expected}")
+        return When(place, found.get("if", {}), found.get("then", {}))
+
     def _list(self, given: Given) -> list[Tree]:
         if isinstance(given.tree, Items) and given.tree.items:
             return given.tree.items
@@ -222,28 +274,3 @@ class _Reader:
         empty = isinstance(given.tree, Items | Entries) and given.tree.size == 1
         found = found.replace("a ", "an empty ", 1) if empty else found
         self.problems.add(given.place, f"found {found}, expected {expected}")
-
-
-def _is_names(tree: Tree) -> bool:
-    """Whether it is a list of names and nothing else."""
-    return (
-        isinstance(tree, Items)
-        and bool(tree.items)
-        and all(isinstance(each, Scalar) for each in tree.items)
-    )
-
-
-def _no_phase(entry: Entry) -> str:
-    hint = did_you_mean(entry.key, ("defaults", "seeds"))
-    found = describe(plain(entry.value))
-    return (
-        f"found {found}, expected a phase (a mapping with `combinations`); a value shared by all "
-        f"phases belongs into `defaults`{hint}"
-    )
-
-
-def _unknown_key(key: str) -> str:
-    return (
-        f"unknown key, expected one of {', '.join(_PHASE_KEYS)}; a parameter belongs into "
-        f"`combinations` or `defaults`{did_you_mean(key, _PHASE_KEYS)}"
-    )

@@ -1,16 +1,18 @@
 """`combinations`, `zip` and cells of `include` -> axes and fixed values.
 
-A list is swept, anything else is fixed.  A `zip` group is a list of names whose lists in
-`combinations` move together, or a mapping that brings its own lists; either way one axis.
+A list, or a range, is swept, anything else is fixed.  A `zip` group is a list of names whose
+lists in `combinations` move together, or a mapping that brings its own lists; either way one
+axis.  Mappings are taken apart: axes and fixed values have the names of leaves.
 What is not here: defaults, and what a cell may leave out (`bind.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlqueue.plan import nested
 from sqlqueue.plan.blocks import Given, Keys
 from sqlqueue.plan.declared import Declared
 from sqlqueue.plan.grid import Axis, axis
@@ -25,10 +27,11 @@ _ONE_VALUE = (
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Axes and fixed values."""
+    """Axes and fixed values, by leaf.  `keys`: as they were given, by a mapping or a name."""
 
     axes: tuple[Axis, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
 
     @property
     def swept(self) -> list[str]:
@@ -61,8 +64,10 @@ class _Cells:
         self.keys = keys
         self.declared = declared
         self.problems = declared.problems
-        self.axes: list[Axis] = []
+        self.axes: list[tuple[str, Axis]] = []  # with the first key of each, as given
         self.fixed: dict[str, Any] = {}
+        self.given: dict[str, None] = {}
+        self.claims = nested.Claims()
 
     def read(self, zips: Sequence[Given]) -> Cells:
         for given in self.keys.values():
@@ -73,7 +78,7 @@ class _Cells:
                 self._join(group, joined)
             else:
                 self._add(group)
-        return Cells(tuple(self.axes), self.fixed)
+        return Cells(tuple(each for _, each in self.axes), self.fixed, tuple(self.given))
 
     def _key(self, given: Given) -> None:
         parameter = self.declared.parameter(given)
@@ -81,18 +86,40 @@ class _Cells:
             return
         self.declared.places[parameter.name] = given.place
         values = self.declared.values(parameter, given)
-        if isinstance(given.tree, Items):
+        if self.declared.sweeps(given):
             self.axes += self._axis({parameter.name: values}) if values else []
         elif values:
-            self.fixed[parameter.name] = values[0]
+            own = self.declared.leaves(parameter.name, values[0])
+            self._take(parameter.name, own)
+            self.fixed |= own
 
-    def _axis(self, lists: Mapping[str, Sequence[Any]]) -> list[Axis]:
-        found = axis(lists, zip(*lists.values(), strict=True))
-        for name in lists:
-            parameter = self.declared.parameters.get(name)
+    def _take(self, key: str, names: Collection[str]) -> None:
+        self.given[key] = None
+        self.declared.claim(self.claims, self.declared.places[key], names)
+
+    def _axis(self, lists: Mapping[str, Sequence[Any]]) -> list[tuple[str, Axis]]:
+        """One axis for keys that move together."""
+        names: list[str] = []
+        columns: list[Sequence[Any]] = []
+        for key, values in lists.items():
+            own = self._taken_apart(key, values)
+            self._take(key, own)
+            names += own
+            columns += own.values()
+        found = axis(names, zip(*columns, strict=True))
+        for key in lists:
+            parameter = self.declared.parameters.get(nested.head(key))
             if parameter and parameter.runtime_only and len(found.rows) > 1:
-                self.problems.add(self.declared.places[name], _ONE_VALUE)
-        return [found]
+                self.problems.add(self.declared.places[key], _ONE_VALUE)
+        return [(next(iter(lists)), found)]
+
+    def _taken_apart(self, key: str, values: Sequence[Any]) -> dict[str, Sequence[Any]]:
+        """The values by leaf; a mapping without an entry that another has: ABSENT."""
+        rows = [self.declared.leaves(key, each) for each in values]
+        if all(len(row) == 1 and key in row for row in rows):
+            return {key: values}
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name, nested.ABSENT) for row in rows] for name in names}
 
     # --- keys that move together -------------------------------------------------------
 
@@ -102,15 +129,15 @@ class _Cells:
         joined.update(lists)
         if not all(lists.values()) or not self._alike(group, lists):
             return
-        at = min(index for index, each in enumerate(self.axes) if each.names[0] in lists)
-        rest = [each for each in self.axes if each.names[0] not in lists]
+        at = min(index for index, (key, _) in enumerate(self.axes) if key in lists)
+        rest = [each for each in self.axes if each[0] not in lists]
         self.axes = [*rest[:at], *self._axis(lists), *rest[at:]]
 
     def _listed(self, group: Given, name: str, joined: Iterable[str]) -> list[Any]:
         """The values that `combinations` lists for a name, repeated ones too."""
         given = self.keys.get(name)
-        if given is None or not isinstance(given.tree, Items):
-            lists = [key for key, each in self.keys.items() if isinstance(each.tree, Items)]
+        if given is None or not self.declared.sweeps(given):
+            lists = [key for key, each in self.keys.items() if self.declared.sweeps(each)]
             problem = f"found {name!r}, expected a key with a list in `combinations`"
             self.problems.add(group.place, problem + did_you_mean(name, lists))
             return []
@@ -118,13 +145,13 @@ class _Cells:
             self.problems.add(group.place, f"found {name!r} in two groups; remove it from one")
             return []
         parameter = self.declared.parameters.get(name) or Parameter(name)
-        return self.declared.values(parameter, given) if self.declared.has(name) else []
+        return self.declared.values(parameter, given) if name in self.given else []
 
     def _add(self, group: Given) -> None:
         """A group that brings its own lists: one more axis."""
         lists: dict[str, list[Any]] = {}
         for name, given in _members(group).items():
-            if name in self.keys or any(name in each.names for each in self.axes):
+            if name in self.keys or name in self.given:
                 self.problems.add(given.place, "found twice in one phase; remove one")
             parameter = self.declared.parameter(given)
             self.declared.places[name] = given.place

@@ -4,10 +4,10 @@ Promises: `count` and `output_dirs` walk over axes and never over cells; `tasks`
 generator that holds one cell at a time and works out the canonical form of each value
 once, not once per cell.  Values are checked already.  What is not here: YAML, errors.
 
-An *axis* has rows; a row gives values to the names of the axis (several, for keys that
-move together).  An *exclusion* says for some names which forms it matches; each row knows
-as the bits of a number which exclusions it does not contradict, so a cell is excluded when
-the AND over its rows leaves a bit.
+Names are those of leaves (`nested.py`).  An *axis* has rows; a row gives values to the
+names of the axis (several, for keys that move together).  An *exclusion* says for some
+names which forms it matches; each row knows as the bits of a number which exclusions it does
+not contradict, so a cell is excluded when the AND over its rows leaves a bit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from functools import reduce
 from operator import and_
 from typing import Any, Final
 
+from sqlqueue.plan.nested import ABSENT, Absent, head, nest
 from sqlqueue.plan.settings import Settings
-from sqlqueue.plan.signature import canonical, entry, seal
+from sqlqueue.plan.signature import entry, form, seal
 from sqlqueue.plan.task import Experiment, Task
 from sqlqueue.plan.template import Template, folder_text
 
@@ -43,7 +44,7 @@ def axis(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Axis:
     """The axis without the rows that say again what an earlier one said."""
     distinct: dict[tuple[str, ...], tuple[Any, ...]] = {}
     for row in rows:
-        distinct.setdefault(tuple(map(canonical, row)), row)
+        distinct.setdefault(tuple(map(form, row)), row)
     return Axis(tuple(names), tuple(distinct.values()))
 
 
@@ -123,16 +124,16 @@ class Grid:
         start = 0
         for bit, exclusion in enumerate(self.exclude):
             fixed = {name for name in exclusion if name not in swept}
-            if all(canonical(self.fixed[name]) in exclusion[name] for name in fixed):
+            if all(form(self.fixed.get(name, ABSENT)) in exclusion[name] for name in fixed):
                 start |= 1 << bit
         return start, [[self._mask(each, row) for row in each.rows] for each in self.axes]
 
     def _mask(self, swept: Axis, row: tuple[Any, ...]) -> int:
-        forms = dict(zip(swept.names, map(canonical, row), strict=True))
+        forms = dict(zip(swept.names, map(form, row), strict=True))
         return sum(
             1 << bit
             for bit, exclusion in enumerate(self.exclude)
-            if all(form in exclusion.get(name, (form,)) for name, form in forms.items())
+            if all(own in exclusion.get(name, (own,)) for name, own in forms.items())
         )
 
     def _folder_texts(self) -> dict[str, str]:
@@ -170,20 +171,33 @@ class _Tasks:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.declared = {each.name: each for each in grid.experiment.parameters}
+        swept = {name for each in grid.axes for name in each.names}
+        self.names = {name: self._parameter(name) for name in grid.fixed}
+        heads = {parameter for name, parameter in self.names.items() if name != parameter}
+        self.moving = sorted(heads & {self.names[name] for name in swept})
+        self.gaps = any(value is ABSENT for name in swept for value in grid.values(name))
         self.start, self.masks = grid._masks()
-        self.runtime_only = tuple(each.name for each in grid.experiment.parameters
-                                  if each.runtime_only)  # fmt: skip
+        self.runtime_only = tuple(name for name, parameter in self.names.items()
+                                  if self._is_runtime_only(parameter))  # fmt: skip
         self.rows = [
             [self._row(index, row) for row in range(len(each.rows))]
             for index, each in enumerate(grid.axes)
         ]
 
+    def _parameter(self, name: str) -> str:
+        """The declared parameter that a name is an entry of, or itself."""
+        return head(name) if head(name) in self.declared else name
+
+    def _is_runtime_only(self, name: str) -> bool:
+        return name in self.declared and self.declared[name].runtime_only
+
     def _row(self, index: int, row: int) -> _Row:
         swept = self.grid.axes[index]
         values = dict(zip(swept.names, swept.rows[row], strict=True))
+        whole = {name: each for name, each in values.items() if self.names[name] not in self.moving}
         return _Row(
             values=values,
-            entries={name: self._entry(name, value) for name, value in values.items()},
+            entries={name: self._entry(name, value) for name, value in whole.items()},
             texts=self.grid._row_texts(swept, row),
             mask=self.masks[index][row],
         )
@@ -205,11 +219,13 @@ class _Tasks:
                     entries.update(row.entries)
                     texts.update(row.texts)
             last = rows
+            if self.moving:
+                entries.update(self._nested_entries(parameters, self.moving))
             yield Task(
                 seal(name, entries.values()),
                 phase,
                 name,
-                parameters.copy(),
+                _present(parameters) if self.gaps else parameters.copy(),
                 fill(texts),
                 _seed(parameters),
                 self.runtime_only,
@@ -225,22 +241,32 @@ class _Tasks:
             mask &= row.mask
         return mask != 0
 
+    def _nested_entries(self, parameters: Mapping[str, Any], heads: list[str]) -> dict[str, str]:
+        """The entries of parameters that are put together from their leaves."""
+        flat = {name: value for name, value in parameters.items() if self.names[name] in heads}
+        return {name: self._entry(name, value) for name, value in nest(flat, heads).items()}
+
     def _fixed_entries(self) -> dict[str, str]:
         """Entries sorted by name, where rows then put theirs.
 
         Neighbours that no axis changes are joined: fewer pieces for each cell.
         """
-        swept = {name for each in self.grid.axes for name in each.names}
+        swept = {name for each in self.grid.axes for name in each.names} | set(self.moving)
+        still = {n: each for n, each in self.grid.fixed.items() if self.names[n] not in self.moving}
+        whole = nest(still, self.declared) | dict.fromkeys(self.moving)
         found = {}
-        for is_swept, names in itertools.groupby(sorted(self.grid.fixed), swept.__contains__):
+        for is_swept, names in itertools.groupby(sorted(whole), swept.__contains__):
             group = list(names)
             if is_swept:
                 found.update(dict.fromkeys(group, ""))
             else:
-                found[group[0]] = "".join(
-                    self._entry(each, self.grid.fixed[each]) for each in group
-                )
+                found[group[0]] = "".join(self._entry(each, whole[each]) for each in group)
         return found
+
+
+def _present(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the entries that other cells have."""
+    return {name: each for name, each in parameters.items() if not isinstance(each, Absent)}
 
 
 def _seed(parameters: Mapping[str, Any]) -> int | None:

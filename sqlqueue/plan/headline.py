@@ -5,11 +5,14 @@ Pure.  What is not here: the whole text, which `sqlqueue logs` and the database 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 TRACEBACK: Final = "Traceback (most recent call last):"
 MOST_CHARACTERS: Final = 500
+_OF_TORCH: Final = re.compile(r"\[enforce fail at [^\]]*\] ?(?:err == 0\. ?)?")
+"""Where in its own source PyTorch noticed: before what it has to say."""
 
 
 def headline(error: str) -> str:
@@ -17,7 +20,7 @@ def headline(error: str) -> str:
     lines = error.splitlines()
     last = max((number for number, each in enumerate(lines) if each == TRACEBACK), default=None)
     named = None if last is None else _first(_exceptions(lines[last + 1 :]))
-    return (named or _first(lines) or "no message")[:MOST_CHARACTERS]
+    return (_OF_TORCH.sub("", named or _first(lines)) or "no message")[:MOST_CHARACTERS]
 
 
 def _exceptions(lines: Iterable[str]) -> Iterable[str]:

@@ -3,14 +3,20 @@
 Pure.  Promises: for a line that `rows.line` wrote, `line` of the values is that line, byte
 for byte.  What a CSV does not tell apart, nothing does afterwards: a text that spells a
 number as we would write it comes back as that number, an empty text as nothing.
+
+A mapping stood in one cell, as JSON text, before its entries had columns of their own.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from sqlqueue.plan.rows import Scalar
+from sqlqueue.plan.nested import head, nest
+from sqlqueue.plan.rows import Scalar, cell
+from sqlqueue.plan.signature import canonical
 
 LONGEST_DIGITS: Final = 4000
 """Longer integers stay text: Python refuses to read them."""
@@ -65,3 +71,29 @@ def _float(text: str) -> Scalar:
     except ValueError:
         return text
     return number if repr(number) == text else text
+
+
+def whole(texts: Mapping[str, str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The mappings that a row has in one cell each, while its task has their entries.
+
+    Raises `Torn` where they are others than the task's.
+    """
+    heads = {head(name) for name in parameters if "." in name} - parameters.keys()
+    nested = nest(parameters, heads)
+    found = {}
+    for name in sorted(heads & texts.keys()):
+        given = _mapping(texts[name])
+        if given is not None and canonical(given) != canonical(nested[name]):
+            expected = cell(nested[name])
+            raise Torn(f"column {name} is {texts[name]!r:.80}, while its task has {expected!r:.80}")
+        if given is not None:
+            found[name] = given
+    return found
+
+
+def _mapping(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text) if text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -27,7 +27,7 @@ _CLOCK: Final = re.compile(r"([0-9]{1,5}):([0-5][0-9]):([0-5][0-9])")
 _UNITS: Final = re.compile(
     "(?=[0-9])" + " ?".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in "dhms")
 )
-_DURATION: Final = "seconds above 0, or a text like 3:50:00 or 1h30m"
+DURATION: Final = "seconds above 0, or a text like 3:50:00 or 1h30m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,13 @@ def _integer(given: Given | None, parameter: Parameter, default: int, problems: 
 def _timeout(given: Given | None, problems: Problems) -> float | None:
     if given is None or (value := given.scalar(problems)) is None:
         return None
-    seconds = _seconds(value)
+    seconds = seconds_of(value)
     if seconds is None:
-        problems.add(given.place, f"found {describe(value)}, expected {_DURATION}")
+        problems.add(given.place, f"found {describe(value)}, expected {DURATION}")
     return seconds
 
 
-def _seconds(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
     """The duration in seconds; None when `value` is no duration."""
     if isinstance(value, str):
         value = _spelled(value.strip())

@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlqueue.errors import ExperimentError
+from sqlqueue.plan.nested import Absent, nest
 from sqlqueue.plan.task import REQUIRED, Experiment, Known, Missing, Parameter, Signature
 
 _DECIMAL_LIMIT: Final = 2**1024
@@ -49,6 +50,11 @@ def canonical(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} values have no canonical form")
 
 
+def form(value: Any) -> str:
+    """The canonical form; an entry that the cell has not has none of any value's."""
+    return "" if isinstance(value, Absent) else canonical(value)
+
+
 def _integer(value: int) -> str:
     return str(value) if abs(value) < _DECIMAL_LIMIT else hex(value)
 
@@ -66,8 +72,13 @@ def _mapping(value: Mapping[Any, Any]) -> str:
 
 
 def digest(experiment: Experiment, parameters: Mapping[str, Any]) -> Signature:
-    """The signature of a cell: 32 hexadecimal digits.  Defaults left out are filled in."""
-    complete = {each.name: each.default for each in experiment.parameters} | dict(parameters)
+    """The signature of a cell: 32 hexadecimal digits.  Defaults left out are filled in.
+
+    An entry of a declared parameter (`optimizer.lr`) is put into its mapping first.
+    """
+    names = {each.name for each in experiment.parameters}
+    defaults = {each.name: each.default for each in experiment.parameters}
+    complete = defaults | nest(parameters, names)
     missing = [name for name, value in complete.items() if isinstance(value, Missing)]
     if missing:
         raise ExperimentError(f"experiment {experiment.name!r}: {missing[0]!r} has no value")

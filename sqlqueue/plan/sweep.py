@@ -4,30 +4,33 @@ Promises: one `SweepError` with every problem of every file, or a `Sweep` in whi
 is wrong; a million cells never sit in memory; counts and directories cost no expansion.
 Pure: texts in, values out; `lookup` is the only thing that knows experiments.
 
-The way of a file: `yaml_text` (lines, no surprises) -> `blocks` (shape) -> `bind`
-(meaning, against the experiment's declaration) -> `grid` (cells).
+The way of a file: `yaml_text` (lines, no surprises) -> `blocks` (shape) -> `extends` (with
+what its bases give) -> `bind` (meaning, against the experiment's declaration) -> `grid`
+(cells).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlqueue.errors import ExperimentError
-from sqlqueue.plan import blocks
+from sqlqueue.plan import blocks, defining
 from sqlqueue.plan.bind import bind, steering
 from sqlqueue.plan.blocks import Block, File, Given
 from sqlqueue.plan.declared import unknown
+from sqlqueue.plan.extends import Source, extended
 from sqlqueue.plan.grid import Grid
+from sqlqueue.plan.nested import head
 from sqlqueue.plan.problems import Place, Problems, describe
-from sqlqueue.plan.task import OWN_COLUMNS, STEERING, Experiment, Task
+from sqlqueue.plan.task import BUILT_IN, OWN_COLUMNS, STEERING, Experiment, Task
 from sqlqueue.plan.tree import Entries
 
 DEFAULT_EXPERIMENT: Final = "poisoning"
 
-Lookup = Callable[[str], Experiment]
-"""Name -> declaration; raises `ExperimentError`."""
+Lookup = Callable[[str | Experiment], Experiment]
+"""Name -> declaration, or what a file defines -> as it is to be read; raises `ExperimentError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a set of sweep files asks for."""
+    """What a set of sweep files asks for.  `files`: the phases that stand in each."""
 
     phases: tuple[Phase, ...]
     experiments: dict[str, Experiment]
     grids: tuple[Grid, ...]
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -65,9 +69,9 @@ class Sweep:
         return list(dict.fromkeys(each for grid in self.grids for each in grid.output_dirs()))
 
 
-def load(files: Sequence[tuple[str, str]], lookup: Lookup) -> Sweep:
+def load(files: Sequence[tuple[str, str] | Source], lookup: Lookup) -> Sweep:
     """The sweep that (name, text) pairs ask for; raises `SweepError` with all problems."""
-    return _Loader(lookup).load(files)
+    return _Loader(lookup).load([Source(*each) for each in files])
 
 
 class _Loader:
@@ -78,19 +82,35 @@ class _Loader:
         self.problems = Problems()
         self.found: dict[str, Experiment | None] = {}
         self.errors: dict[str, str] = {}
+        self.defined: dict[str, tuple[Experiment, Place]] = {}
         self.grids: dict[str, list[Grid]] = {}
         self.first: dict[str, tuple[str, Place]] = {}
+        self.read: dict[tuple[str, str], File | None] = {}
+        self.takers: dict[Place, list[Experiment] | None] = {}
+        self.files: dict[str, tuple[str, ...]] = {}
 
-    def load(self, files: Sequence[tuple[str, str]]) -> Sweep:
-        for order, (name, text) in enumerate(dict.fromkeys(files)):
-            file = blocks.read(name, text, order, self.problems)
-            if file is not None:
-                self._file(file)
+    def load(self, sources: Sequence[Source]) -> Sweep:
+        bases = {each for source in sources for each in source.bases}
+        for source in dict.fromkeys(sources):
+            read = [self._read(each, True) for each in source.bases]
+            file = self._read((source.name, source.text), (source.name, source.text) in bases)
+            known = [each for each in read if each is not None]
+            if file is not None and source.whole and len(known) == len(read):
+                self._file(extended(file, known))
+                self.files[source.name] = tuple(block.name for block in file.blocks)
+        self._check_defaults()
         self.problems.finish()
         phases = tuple(self._phase(name) for name in self.grids)
         experiments = {name: each for name, each in self.found.items() if each is not None}
         grids = tuple(grid for each in self.grids.values() for grid in each)
-        return Sweep(phases, experiments, grids)
+        return Sweep(phases, experiments, grids, self.files)
+
+    def _read(self, text: tuple[str, str], is_base: bool) -> File | None:
+        """Each text once, however many files extend it."""
+        if text not in self.read:
+            order = len(self.read)
+            self.read[text] = blocks.read(*text, order, self.problems, is_base)
+        return self.read[text]
 
     def _phase(self, name: str) -> Phase:
         count = sum(grid.count() for grid in self.grids[name])
@@ -99,16 +119,15 @@ class _Loader:
     def _file(self, file: File) -> None:
         used = [self._block(block, file) for block in file.blocks]
         experiments = [each for each in used if each is not None]
-        if file.whole and len(experiments) == len(used):
-            self._check_defaults(file, experiments)
+        self._note_takers(file, experiments, file.whole and len(experiments) == len(used))
 
     def _block(self, block: Block, file: File) -> Experiment | None:
         given = steering(block, file).get("experiment")
-        name = self._experiment_name(given)
-        experiment = self._experiment(name, given, block) if name is not None else None
-        if name is None or experiment is None:
+        named = self._named(given)
+        experiment = self._experiment(named, given, block) if named is not None else None
+        if experiment is None:
             return None
-        self._check_same(block, name)
+        self._check_same(block, experiment.name)
         self.grids.setdefault(block.name, []).extend(bind(block, file, experiment, self.problems))
         return experiment
 
@@ -123,22 +142,41 @@ class _Loader:
 
     # --- experiments ------------------------------------------------------------------
 
-    def _experiment_name(self, given: Given | None) -> str | None:
+    def _named(self, given: Given | None) -> str | Experiment | None:
+        """The experiment's name, or what the file defines; None, and a problem, for neither."""
         if given is None:
             return DEFAULT_EXPERIMENT
+        if isinstance(given.tree, Entries):
+            return self._defined(given)
         value = given.scalar(self.problems)
         if isinstance(value, str) and value.strip():
             return value.strip()
-        problem = f"found {describe(value)}, expected a built-in's name or 'module:function'"
-        if isinstance(given.tree, Entries) and given.tree.get("command"):
-            problem = "commands are not supported by this version; use 'module:function'"
-        self.problems.add(given.place, problem)
+        expected = "expected a built-in's name, 'module:function', or a mapping with `command`"
+        self.problems.add(given.place, f"found {describe(value)}, {expected}")
         return None
 
-    def _experiment(self, name: str, given: Given | None, block: Block) -> Experiment | None:
+    def _defined(self, given: Given) -> Experiment | None:
+        """What a mapping defines; the same everywhere in the files."""
+        found = defining.read(given, BUILT_IN, self.problems)
+        if found is None:
+            return None
+        first, place = self.defined.setdefault(found.name, (found, given.place))
+        if first != found:
+            problem = (
+                f"defines experiment {found.name!r} otherwise than {place.file}:{place.line}; "
+                "make both alike, or give one of the two another `name`"
+            )
+            self.problems.add(given.place, problem)
+            return None
+        return found
+
+    def _experiment(
+        self, named: str | Experiment, given: Given | None, block: Block
+    ) -> Experiment | None:
+        name = named if isinstance(named, str) else named.name
         if name not in self.found:
             try:
-                self.found[name] = self.lookup(name)
+                self.found[name] = self.lookup(named)
             except ExperimentError as error:
                 self.found[name] = None
                 self.errors[name] = error.message
@@ -155,16 +193,21 @@ class _Loader:
 
     # --- the file's own keys ------------------------------------------------------------
 
-    def _check_defaults(self, file: File, used: list[Experiment]) -> None:
-        """A default that no phase of the file can take is a slip of the pen."""
-        if not used or any(experiment.open_ended for experiment in used):
-            return
-        known = {each.name for experiment in used for each in experiment.parameters}
-        for name, given in file.defaults.items():
-            if name not in known and name not in STEERING:
-                self.problems.add(given.place, unknown(used, name))
-        if file.seeds is not None and "seed" not in known:
-            self.problems.add(file.seeds.place, unknown(used, "seed"))
+    def _note_takers(self, file: File, used: list[Experiment], complete: bool) -> None:
+        """Remembers which experiments each shared value is for: bases are shared by files."""
+        shared = {name: given for name, given in file.defaults.items() if name not in STEERING}
+        for given in (*shared.values(), *([file.seeds] if file.seeds else [])):
+            takers = self.takers.setdefault(given.place, [])
+            self.takers[given.place] = takers + used if complete and takers is not None else None
+
+    def _check_defaults(self) -> None:
+        """A default that no phase of the files can take is a slip of the pen."""
+        for place, used in self.takers.items():
+            if not used or any(experiment.open_ended for experiment in used):
+                continue
+            known = {each.name for experiment in used for each in experiment.parameters}
+            if head(str(place.key)) not in known:
+                self.problems.add(place, unknown(used, str(place.key)))
 
 
 def _taken(experiment: Experiment) -> str | None:

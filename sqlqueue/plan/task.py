@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NewType
 
+from sqlqueue.plan.command import Command
+
 Signature = NewType("Signature", str)
 TaskId = NewType("TaskId", str)
 
@@ -19,6 +21,9 @@ STEERING: Final = frozenset(
 
 OWN_COLUMNS: Final = ("phase", "task_id", "signature")
 """The first columns of every CSV; no parameter may bear one of these names."""
+
+BUILT_IN: Final = ("poisoning",)
+"""Experiments that need no code of the user's."""
 
 Kind = Literal["int", "float", "bool", "str", "any"]
 
@@ -67,12 +72,14 @@ class Experiment:
 
     `open_ended`: takes parameters beyond the declared ones (a function with **kwargs).
     `cost`: estimates the relative duration of a cell from its complete parameters.
+    `command`: what it runs, if it is a command that a sweep file defines.
     """
 
     name: str
     parameters: tuple[Parameter, ...] = ()
     open_ended: bool = False
     cost: Callable[[Mapping[str, Any]], float] | None = None
+    command: Command | None = None
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)

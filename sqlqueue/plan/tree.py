@@ -81,3 +81,14 @@ def complaints(tree: Tree) -> list[tuple[int, str]]:
         return [(tree.line, tree.complaint)] if tree.complaint else []
     below = tree.items if isinstance(tree, Items) else [each.value for each in tree.entries]
     return [found for each in below for found in complaints(each)]
+
+
+def texts(tree: Tree) -> list[tuple[str, int]] | None:
+    """A text, or those of a list, with their lines; None when there is anything else."""
+    trees = tree.items if isinstance(tree, Items) else [tree]
+    found = [
+        (each.value, each.line)
+        for each in trees
+        if isinstance(each, Scalar) and isinstance(each.value, str) and each.value.strip()
+    ]
+    return found if found and len(found) == len(trees) else None

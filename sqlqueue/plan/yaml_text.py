@@ -26,13 +26,14 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from sqlqueue.plan.ranges import weight
 from sqlqueue.plan.scalars import Unclear, resolve
 from sqlqueue.plan.tree import Entries, Entry, Items, Scalar, TextError, Tree
 
 MAX_CHARACTERS: Final = 4 * 2**20
 MAX_DEPTH: Final = 40
 MAX_NODES: Final = 1_000_000
-"""Values in one file, aliases counted as if written out."""
+"""Values in one file, aliases and ranges counted as if written out."""
 
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 _COLLECTION_TAGS: Final = ("!", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
@@ -230,11 +231,12 @@ def _tagged(tag: str) -> str:
 def _scalar(event: ScalarEvent) -> Scalar:
     text, line = str(event.value), _line(event)
     if event.tag in _TEXT_TAGS or (event.tag is None and not event.implicit[0]):
-        return Scalar(text, line, text, plain=False, complaint=_unprintable(text))
+        complaint = _unprintable(text)
+        return Scalar(text, line, text, plain=False, complaint=complaint, size=weight(text))
     if event.tag is not None:
         return Scalar(None, line, text, complaint=_tagged(event.tag))
     try:
-        return Scalar(resolve(text), line, text)
+        return Scalar(resolve(text), line, text, size=weight(text))
     except Unclear as unclear:
         return Scalar(None, line, text, complaint=str(unclear))
 

@@ -1,22 +1,28 @@
 """Adding the cells of sweep files: new tasks, wishes of phases, links to directories.
 
 Every function takes a connection inside a transaction.  Idempotent: adding the same cells
-again changes nothing.  What is not here: expanding sweep files, claiming directories, rows.
+again changes nothing.  What is not here: expanding sweep files, claiming directories, rows, what
+several wishes come to (`wishing.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, true
+from sqlalchemy import Connection, bindparam, select, true
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
-from sqlqueue.protocol import NewTask, PhaseCounts
+from sqlqueue.plan.pace import Shape, shape_of
+from sqlqueue.protocol import NewTask, PhaseCounts, Reused
+from sqlqueue.store import pace, wishing
+from sqlqueue.store.added import Tally
 from sqlqueue.store.schema import (
+    attempts,
     phases,
     results,
     task_output_dirs,
@@ -24,7 +30,8 @@ from sqlqueue.store.schema import (
     tasks,
 )
 
-_WISH = task_phases.c
+Seconds = Callable[[Shape], float | None]
+
 _INSERT_WISH = insert(task_phases)
 _ADD_WISH = _INSERT_WISH.on_conflict_do_update(
     index_elements=["phase_id", "signature"],
@@ -32,6 +39,7 @@ _ADD_WISH = _INSERT_WISH.on_conflict_do_update(
         "priority": _INSERT_WISH.excluded.priority,
         "max_attempts": _INSERT_WISH.excluded.max_attempts,
         "timeout_seconds": _INSERT_WISH.excluded.timeout_seconds,
+        "given": _INSERT_WISH.excluded.given,
         "withdrawn": False,
     },
 )
@@ -40,23 +48,70 @@ _ADD_LINK = insert(task_output_dirs).on_conflict_do_nothing(
 )
 
 
-def add(
-    connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int], now: float
-) -> tuple[dict[str, PhaseCounts], list[tuple[str, int]]]:
-    """Adds cells; returns counts per phase and links made to tasks that have a result.
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """`due`: links that were made to tasks which have a result.  `shared_with`: of each phase, in
+    which others its shared cells appeared first."""
 
-    `directories`: the key of each output directory as spelled.
+    phases: dict[str, PhaseCounts]
+    due: list[tuple[str, int]]
+    shared_with: dict[str, dict[str, int]]
+
+
+def add(
+    connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int], now: float,
+    *, given: int = 0, seconds: Seconds = lambda _: None,
+) -> Addition:  # fmt: skip
+    """Adds cells.
+
+    `directories`: the key of each output directory as spelled.  `given`: the `init` that found
+    them.  `seconds`: what a cell is likely to take.
     """
     phase_keys = phase_keys_of(connection, {each.phase for each in new})
     existing = _existing(connection, new)
-    _insert_new(connection, _first_of_each(new, existing), phase_keys, now)
-    _add_wishes(connection, new, phase_keys)
+    firsts = _first_of_each(new, existing)
+    shapes = {each.signature: _shape(each) for each in firsts}
+    _insert_new(connection, firsts, shapes, phase_keys, now)
+    _add_wishes(connection, new, phase_keys, given)
     often = Counter(each.signature for each in new)
-    _settle_wishes(connection, {key for key in often if key in existing or often[key] > 1})
+    steered = wishing.steered(connection, phase_keys.values())
+    wishing.settle(
+        connection,
+        {each.signature for each in new if phase_keys[each.phase] in steered}
+        | {key for key in often if key in existing or often[key] > 1},
+    )
     linked = _add_links(connection, new, directories)
-    counts = _count(new, existing, phase_keys, _restore(connection, existing))
+    tally = Tally(phase_keys, existing, _restore(connection, existing))
+    foreseen = {signature: seconds(shape) for signature, shape in shapes.items()}
+    for each in new:
+        tally.count(each, foreseen.get(each.signature))
     completed = {signature for signature, row in existing.items() if row["has_result"]}
-    return counts, [link for link in linked if link[0] in completed]
+    due = [link for link in linked if link[0] in completed]
+    return Addition(tally.phases(), due, tally.shared_with(connection))
+
+
+def reused(connection: Connection, new: Sequence[NewTask]) -> list[Reused]:
+    """Those cells that are completed, counted by the version of the code that they come from."""
+    cells = {(each.phase, each.signature): each.experiment for each in new}
+    query = (
+        select(tasks.c.signature, attempts.c.code_version)
+        .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted)
+        .join(attempts, attempts.c.id == results.c.attempt_id)
+        .where(
+            tasks.c.signature.in_({signature for _, signature in cells}),
+            tasks.c.state == State.COMPLETED.value,
+        )
+    )
+    codes = {row.signature: row.code_version for row in connection.execute(query)}
+    counts = Counter(
+        (phase, experiment, codes[signature])
+        for (phase, signature), experiment in cells.items()
+        if signature in codes
+    )
+    return [
+        Reused(phase=phase, experiment=experiment, code=code, count=count)
+        for (phase, experiment, code), count in counts.items()
+    ]
 
 
 def phase_keys_of(connection: Connection, names: Iterable[str]) -> dict[str, int]:
@@ -93,40 +148,17 @@ def _first_of_each(new: Sequence[NewTask], existing: Mapping[str, Any]) -> list[
     return list(firsts.values())
 
 
-def _count(
-    new: Sequence[NewTask],
-    existing: Mapping[str, Mapping[str, Any]],
-    phase_keys: Mapping[str, int],
-    again: set[str],
-) -> dict[str, PhaseCounts]:
-    tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    first_phase = {key: row["phase_id"] for key, row in existing.items()}
-    seen: set[tuple[str, str]] = set()
-    for each in new:
-        if (each.phase, each.signature) in seen:
-            continue
-        seen.add((each.phase, each.signature))
-        counts, phase_id = tally[each.phase], phase_keys[each.phase]
-        counts["cells"] += 1
-        if each.signature not in first_phase:
-            first_phase[each.signature] = phase_id
-            counts["new"] += 1
-        else:
-            counts["known" if first_phase[each.signature] == phase_id else "shared"] += 1
-            if existing.get(each.signature, {}).get("has_result"):
-                counts["completed"] += 1
-            if each.signature in again:
-                again.remove(each.signature)
-                counts["again"] += 1
-    return {phase: PhaseCounts(**counts) for phase, counts in tally.items()}
-
-
 def _insert_new(
-    connection: Connection, new: list[NewTask], phase_keys: Mapping[str, int], now: float
+    connection: Connection,
+    new: list[NewTask],
+    shapes: Mapping[str, Shape],
+    phase_keys: Mapping[str, int],
+    now: float,
 ) -> None:
     if not new:
         return
     ids = _assign_ids(connection, new, phase_keys)
+    shape_ids = pace.shape_ids(connection, shapes.values())
     rows = [
         {
             "signature": each.signature,
@@ -141,10 +173,15 @@ def _insert_new(
             "max_attempts": each.max_attempts,
             "timeout_seconds": each.timeout_seconds,
             "created_at": now,
+            "shape_id": shape_ids[shapes[each.signature].key],
         }
         for each in new
     ]
     connection.execute(tasks.insert(), rows)
+
+
+def _shape(task: NewTask) -> Shape:
+    return shape_of(task.experiment, task.parameters, task.runtime_only, task.cost)
 
 
 def _assign_ids(
@@ -189,8 +226,9 @@ def _taken(connection: Connection, task_ids: Iterable[str]) -> set[str]:
 
 
 def _add_wishes(
-    connection: Connection, new: Sequence[NewTask], phase_keys: Mapping[str, int]
+    connection: Connection, new: Sequence[NewTask], phase_keys: Mapping[str, int], given: int
 ) -> None:
+    asked = wishing.asked_of_phases(connection, phase_keys.values())
     wishes = [
         {
             "phase_id": phase_keys[each.phase],
@@ -198,46 +236,12 @@ def _add_wishes(
             "priority": each.priority,
             "max_attempts": each.max_attempts,
             "timeout_seconds": each.timeout_seconds,
+            "asked_priority": asked.get(phase_keys[each.phase]),
+            "given": given,
         }
         for each in new
     ]
     connection.execute(_ADD_WISH, wishes)
-
-
-def _settle_wishes(connection: Connection, signatures: set[str]) -> None:
-    """Where several phases want one task, the largest value holds; no time limit is largest."""
-    if not signatures:
-        return
-    unlimited = func.count() > func.count(_WISH.timeout_seconds)
-    query = (
-        select(
-            _WISH.signature.label("of_signature"),
-            func.max(_WISH.priority).label("to_priority"),
-            func.max(_WISH.max_attempts).label("to_attempts"),
-            case((unlimited, None), else_=func.max(_WISH.timeout_seconds)).label("to_timeout"),
-        )
-        .join(tasks, tasks.c.signature == _WISH.signature)
-        .where(_WISH.signature.in_(signatures), _WISH.withdrawn.is_(False))
-        .group_by(_WISH.signature)
-        .having(
-            (func.max(_WISH.priority) != func.max(tasks.c.priority))
-            | (func.max(_WISH.max_attempts) != func.max(tasks.c.max_attempts))
-            | case((unlimited, None), else_=func.max(_WISH.timeout_seconds)).is_distinct_from(
-                func.max(tasks.c.timeout_seconds)
-            )
-        )
-    )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    if rows:
-        statement = tasks.update().where(tasks.c.signature == bindparam("of_signature"))
-        connection.execute(
-            statement.values(
-                priority=bindparam("to_priority"),
-                max_attempts=bindparam("to_attempts"),
-                timeout_seconds=bindparam("to_timeout"),
-            ),
-            rows,
-        )
 
 
 def _add_links(

@@ -24,7 +24,8 @@ from sqlalchemy import Connection
 
 from sqlqueue.disk import Disk
 from sqlqueue.home import Home
-from sqlqueue.plan.reading_back import Torn, cells, value
+from sqlqueue.plan.nested import head
+from sqlqueue.plan.reading_back import Torn, cells, value, whole
 from sqlqueue.plan.rows import cell, line, row
 from sqlqueue.plan.signature import canonical
 from sqlqueue.plan.task import OWN_COLUMNS
@@ -263,8 +264,10 @@ def _parameters(found: Row, task: TaskRow) -> dict[str, Any]:
 
     A parameter without a cell came later than the row: the signature says that it agrees.
     """
-    parameters = {}
+    parameters: dict[str, Any] = dict(whole(found.texts, task.parameters))
     for name, expected in task.parameters.items():
+        if head(name) in parameters:
+            continue
         text = found.texts.get(name, "")
         if name in task.runtime_only or text == cell(expected):
             parameters[name] = expected

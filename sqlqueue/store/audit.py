@@ -20,10 +20,19 @@ from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.rows import line, row
-from sqlqueue.store import condition, csv_file, engine, records
+from sqlqueue.store import condition, csv_file, engine, records, tallied, wishing
 from sqlqueue.store.csv_file import Record
 from sqlqueue.store.directories import marker_of
-from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
+from sqlqueue.store.schema import (
+    attempts,
+    breakers,
+    output_directories,
+    phases,
+    results,
+    task_output_dirs,
+    task_phases,
+    tasks,
+)
 
 MOST_LOOKS: Final = 30
 PAUSE_SECONDS: Final = 0.1
@@ -71,6 +80,9 @@ def of_database(path: Path, connection: Connection) -> Iterator[Finding]:
     for broken in connection.execute(text("PRAGMA foreign_key_check")):
         yield Finding("error", "queue.db", f"a row of {broken[0]} points nowhere")
     yield from _lifecycle(connection)
+    yield from _wishes(connection)
+    for message in dict.fromkeys(tallied.wrong(connection)):
+        yield Finding("error", "queue.db", message)
     for signature, key in records.undelivered(connection):
         yield Finding("error", signature, f"its result is not in directory {key}")
     yield from _numbers(connection)
@@ -82,11 +94,18 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
     live = select(attempts.c.signature).where(attempts.c.outcome.is_(None))
     linked = select(task_output_dirs.c.signature)
     state, signature = tasks.c.state, tasks.c.signature
+    open_, over = state.in_(["PENDING", "RUNNING"]), state.in_(["FAILED", "CANCELLED"])
     rules = [
         ("is COMPLETED without a result", (state == "COMPLETED") & signature.not_in(accepted)),
         ("is RUNNING without an attempt", (state == "RUNNING") & signature.not_in(live)),
         ("has a running attempt, but is not RUNNING", (state != "RUNNING") & signature.in_(live)),
-        ("is linked to no output directory", signature.not_in(linked)),
+        ("is linked to no output directory",
+         (open_ | (state == "FAILED")) & signature.not_in(linked)),
+        ("is to run once more without a result",
+         open_ & (tasks.c.rerun_after > 0) & signature.not_in(accepted)),
+        ("has a result and is to run, but not once more",
+         open_ & (tasks.c.rerun_after == 0) & signature.in_(accepted)),
+        ("is FAILED or CANCELLED, but has a result", over & signature.in_(accepted)),
         ("failed with attempts left",
          (state == State.FAILED.value) & (tasks.c.failures < tasks.c.max_attempts)
          & (tasks.c.losses == 0)),
@@ -94,6 +113,24 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
     for message, rule in rules:
         for task_id in connection.execute(select(tasks.c.task_id).where(rule)).scalars():
             yield Finding("error", task_id, message)
+
+
+def _wishes(connection: Connection) -> Iterator[Finding]:
+    """Tasks that stand otherwise than those who want them wish, or that nobody wants."""
+    for row_ in connection.execute(wishing.come_to()):
+        if wishing.is_settling(connection):
+            break  # a pause is on its way through the queue
+        wish = f"priority {row_.to_priority}, {row_.to_attempts} attempts, held: {row_.to_held}"
+        message = f"is not what the wishes of its phases come to ({wish})"
+        yield Finding("error", row_.of_signature, message)
+    wanted = select(task_phases.c.signature).where(task_phases.c.withdrawn.is_(False))
+    open_ = tasks.c.state.in_([State.PENDING.value, State.RUNNING.value])
+    query = select(tasks.c.task_id).where(open_, tasks.c.signature.not_in(wanted))
+    for task_id in connection.execute(query).scalars():
+        yield Finding("error", task_id, "is to run, and no phase wants it")
+    broken = select(phases.c.name).join(breakers, breakers.c.phase_id == phases.c.id)
+    for name in connection.execute(broken.where(phases.c.paused.is_(False))).scalars():
+        yield Finding("error", name, "the breaker has paused the phase, and it is not paused")
 
 
 def _numbers(connection: Connection) -> Iterator[Finding]:

@@ -235,8 +235,9 @@ def _check(folder: Path, queue_id: str, set_aside: bool) -> None:
         )
     if not set_aside and os.path.lexists(file):
         raise DirectoryError(
-            f"has a {csv_file.NAME} that this queue did not write; it was not touched. Move it "
-            "away, or run `sqlqueue init --set-aside` to have it moved aside"
+            f"has a {csv_file.NAME} that this queue did not write; it was not touched. To take its "
+            "rows in: `sqlqueue init --set-aside` with the same files moves it aside, then "
+            "`sqlqueue import` with the name that it got adopts what fits. Or move it away"
         )
     _check_folder(folder)
 

@@ -1,86 +1,199 @@
-"""How long it will take: from what similar tasks took so far.
+"""How much is left and how long it will take, read from few rows however many tasks there are.
 
-Tasks of one experiment and one cost estimate are a class.  A class that has completed attempts
-is expected to go on as they did on average; another by its cost, in proportion to the classes
-that are known.  What is left is shared by as many runners as run now.
+`Work` is read once, in one snapshot; who the runners are is told to it, since only a running
+manager knows.  What is not known is None, and so is whatever hangs on it.
+What is not here: what similar cells say (`plan/pace.py`), playing the queue (`plan/forecast.py`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from sqlqueue.lifecycle import Outcome
+from sqlqueue.lifecycle import State
+from sqlqueue.plan.forecast import Runner, Waiting, finish
+from sqlqueue.plan.pace import Paces, kind_of
+from sqlqueue.store import pace
+from sqlqueue.store.counting import EVERY
+from sqlqueue.store.planned import tallies
 from sqlqueue.store.schema import attempts, task_phases, tasks
 
-_LEFT = ("PENDING", "RUNNING")
+CPU: Final = "cpu"
+USUAL: Final = "usual"
+"""The kind of a runner that nobody has seen yet: each experiment as fast as where it mostly ran."""
+
+Kind = tuple[int, int]
+"""Cells that are alike: their shape and priority."""
 
 
-class Estimate:
-    """Reads the durations once; answers for the whole and for each phase."""
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that runs."""
+
+    task_id: str
+    shape_id: int
+    kind: str
+    phases: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Seconds until all is done, and until each phase is."""
+
+    total: float | None
+    phases: Mapping[int, float | None]
+
+
+@dataclass(slots=True)
+class _Left:
+    """What one phase, or all, has left."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    free: Counter[Kind] = field(default_factory=Counter)
+    held: Counter[Kind] = field(default_factory=Counter)
+    running: Counter[int] = field(default_factory=Counter)
+    """By shape."""
+
+
+class Work:
+    """What is left, and what is known of it."""
 
     def __init__(self, connection: Connection) -> None:
-        self._mean = self._durations(connection)
-        self._rate = self._rates()
-        self._left = self._remaining(connection)
-        query = select(func.count()).where(tasks.c.state == "RUNNING")
-        self._runners = max(1, connection.execute(query).scalar_one())
+        self._shapes = pace.known_shapes(connection)
+        self.paces: Paces = pace.known_paces(connection, self._shapes)
+        self._left: dict[int, _Left] = defaultdict(_Left)
+        for row in connection.execute(select(tallies).where(tallies.c.cells > 0)):
+            left = self._left[row.phase_id]
+            left.states[row.state] += row.cells
+            if row.state == State.PENDING:
+                kinds = left.held if row.held else left.free
+                kinds[row.shape_id, row.priority] += row.cells
+            elif row.state == State.RUNNING:
+                left.running[row.shape_id] += row.cells
+        self._running = {each.task_id: each for each in _running(connection)}
 
-    @staticmethod
-    def _durations(connection: Connection) -> dict[tuple[str, float], tuple[float, int]]:
-        """Mean seconds and number of the completed attempts of each class."""
-        query = (
-            select(tasks.c.experiment, tasks.c.cost, func.avg(attempts.c.seconds), func.count())
-            .join(attempts, attempts.c.signature == tasks.c.signature)
-            .where(attempts.c.outcome == Outcome.COMPLETED.value, attempts.c.seconds.is_not(None))
-            .group_by(tasks.c.experiment, tasks.c.cost)
-        )
-        return {(name, cost): (mean, n) for name, cost, mean, n in connection.execute(query)}
+    def states(self, phase_id: int = EVERY) -> Counter[str]:
+        """How many tasks of a phase, or of all, stand in each state."""
+        return self._left[phase_id].states
 
-    def _rates(self) -> dict[str, float]:
-        """Seconds per unit of cost, by experiment."""
-        seconds: dict[str, float] = defaultdict(float)
-        costs: dict[str, float] = defaultdict(float)
-        for (name, cost), (mean, count) in self._mean.items():
-            seconds[name] += mean * count
-            costs[name] += cost * count
-        return {name: seconds[name] / costs[name] for name in seconds if costs[name] > 0}
+    def held(self) -> int:
+        """Of all pending tasks, those that a pause holds back."""
+        return self._left[EVERY].held.total()
 
-    @staticmethod
-    def _remaining(connection: Connection) -> dict[int | None, dict[tuple[str, float], int]]:
-        """Unfinished tasks by class: of each phase, and under None of all."""
-        left: dict[int | None, dict[tuple[str, float], int]] = defaultdict(dict)
-        kind = (tasks.c.experiment, tasks.c.cost)
-        every = select(*kind, func.count()).where(tasks.c.state.in_(_LEFT)).group_by(*kind)
-        for name, cost, count in connection.execute(every):
-            left[None][name, cost] = count
-        wish = task_phases.c
-        by_phase = (
-            select(wish.phase_id, *kind, func.count())
-            .join(tasks, tasks.c.signature == wish.signature)
-            .where(tasks.c.state.in_(_LEFT), wish.withdrawn.is_(False))
-            .group_by(wish.phase_id, *kind)
-        )
-        for phase_id, name, cost, count in connection.execute(by_phase):
-            left[phase_id][name, cost] = count
-        return left
+    # --- single tasks ---------------------------------------------------------------------
 
-    def total_seconds(self) -> float | None:
-        """For all that is left; None when nothing of its kind was completed yet."""
-        return self._seconds(None)
+    def expected(self, task_id: str) -> float | None:
+        """What a task that runs is likely to take in all."""
+        found = self._running.get(task_id)
+        return None if found is None else self._seconds(found.shape_id, found.kind)
 
-    def phase_seconds(self, phase_id: int) -> float | None:
-        """For one phase, as if the runners worked on nothing else."""
-        return self._seconds(phase_id)
+    def _seconds(self, shape_id: int, kind: str) -> float | None:
+        shape = self._shapes.get(shape_id)
+        if shape is None:
+            return None
+        return self.paces.usually(shape) if kind == USUAL else self.paces.seconds(shape, kind)
 
-    def _seconds(self, phase_id: int | None) -> float | None:
-        total = 0.0
-        for (name, cost), count in self._left.get(phase_id, {}).items():
-            if (name, cost) in self._mean:
-                total += self._mean[name, cost][0] * count
-            elif name in self._rate:
-                total += self._rate[name] * cost * count
-            else:
+    # --- all that is left -----------------------------------------------------------------
+
+    def work_seconds(self, phase_id: int = EVERY) -> float | None:
+        """The time that devices will spend on what waits and runs; None when a part of it is not
+        known."""
+        left, total = self._left[phase_id], 0.0
+        shapes = Counter(left.running)
+        for kinds in (left.free, left.held):
+            for (shape_id, _), cells in kinds.items():
+                shapes[shape_id] += cells
+        for shape_id, cells in shapes.items():
+            seconds = self._seconds(shape_id, USUAL)
+            if seconds is None:
                 return None
-        return round(total / self._runners, 1)
+            total += cells * seconds
+        return round(total, 1)
+
+    def forecast(
+        self, idle: Sequence[Runner] = (), left: Mapping[str, float | None] | None = None
+    ) -> Forecast:
+        """`idle`: runners that wait for a task.  `left`: what tasks that run are likely to take
+        still, by their id; what they take in all where that is not told.
+
+        With nobody at work, one runner is thought of.
+        """
+        left = left or {}
+        busy = {
+            each.task_id: left.get(each.task_id, self.expected(each.task_id))
+            for each in self._running.values()
+        }
+        runners = [*idle, *self._busy(busy)]
+        kinds = {each.kind for each in runners} or {USUAL}
+        waiting = self._waiting(kinds)
+        known = [each for each in waiting if each.seconds]
+        ends = finish(known, runners or [Runner(USUAL)])
+        if len(known) < len(waiting) or None in busy.values():
+            total = None
+        else:
+            total = self._end(EVERY, ends, busy)
+        phases = {key: self._end(key, ends, busy) for key in self._left if key != EVERY}
+        return Forecast(total, phases)
+
+    def _busy(self, busy: Mapping[str, float | None]) -> list[Runner]:
+        """Who runs something: of what is not known, the rest is told of as if it were short."""
+        return [
+            Runner(kind := self._running[task_id].kind, kind == CPU, seconds or 0.0)
+            for task_id, seconds in busy.items()
+        ]
+
+    def _waiting(self, kinds: Iterable[str]) -> list[Waiting]:
+        found = []
+        for (shape_id, priority), cells in sorted(self._left[EVERY].free.items()):
+            told = {kind: self._seconds(shape_id, kind) for kind in kinds}
+            seconds = {kind: each for kind, each in told.items() if each is not None}
+            shape = self._shapes.get(shape_id)
+            cost = shape.cost if shape else 0.0
+            found.append(Waiting((shape_id, priority), cells, priority, cost, seconds))
+        return found
+
+    def _end(
+        self, phase_id: int, ends: Mapping[Hashable, float] | None, busy: Mapping[str, float | None]
+    ) -> float | None:
+        left = self._left[phase_id]
+        if ends is None and left.free:
+            return None
+        found = [(ends or {}).get(kind) for kind in left.free]
+        found += [
+            busy[each.task_id]
+            for each in self._running.values()
+            if phase_id == EVERY or phase_id in each.phases
+        ]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found) or (left.held and not known):
+            return None
+        return round(max(known, default=0.0), 1)
+
+
+def _running(connection: Connection) -> list[Running]:
+    """Every task that runs, with the phases that want it."""
+    wish = task_phases.c
+    query = (
+        select(tasks.c.task_id, tasks.c.shape_id, attempts.c.device, wish.phase_id)
+        .select_from(attempts)
+        .join(tasks, tasks.c.signature == attempts.c.signature)
+        .join(
+            task_phases,
+            (wish.signature == attempts.c.signature) & wish.withdrawn.is_(False),
+            isouter=True,
+        )
+        .where(attempts.c.outcome.is_(None))
+    )
+    found: dict[str, tuple[int, str, set[int]]] = {}
+    for task_id, shape_id, device, phase_id in connection.execute(query):
+        _, _, phases = found.setdefault(task_id, (shape_id, kind_of(device), set()))
+        if phase_id is not None:
+            phases.add(phase_id)
+    return [
+        Running(task_id, shape_id, kind, frozenset(phases))
+        for task_id, (shape_id, kind, phases) in found.items()
+    ]

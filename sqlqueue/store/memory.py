@@ -1,48 +1,69 @@
-"""What the home remembers of experiments: which parameters were known, with which defaults.
+"""What the home remembers of experiments: their parameters, and what those run that are commands.
 
-It decides what a signature counts, so that code can grow without older cells changing.
-Every function takes a connection inside a transaction.
+The parameters that were known, with which defaults, decide what a signature counts, so that code
+can grow without older cells changing.  Of a command what it runs now is remembered, and nothing
+else decides what a worker is given.  Every function takes a connection inside a transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 
-from sqlalchemy import Connection, select
+import msgspec
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
+from sqlqueue.plan.command import Command
 from sqlqueue.protocol import ExperimentMemory, ParameterMemory
 from sqlqueue.store.schema import experiment_parameters, experiments
 
+_COMMAND = select(experiments.c.command).where(experiments.c.name == bindparam("name"))
+
 
 def remember(connection: Connection, known: Iterable[ExperimentMemory], now: float) -> None:
-    """Remembers experiments and what is known of their parameters."""
+    """Remembers experiments, what they run, and what is known of their parameters."""
     for each in known:
-        added = insert(experiments).values(name=each.name, first_seen=now)
-        connection.execute(added.on_conflict_do_nothing())
+        command = None if each.command is None else _written(each.command)
+        added = insert(experiments).values(name=each.name, first_seen=now, command=command)
+        latest = {"command": command}
+        connection.execute(
+            added.on_conflict_do_update(
+                index_elements=["name"],
+                set_=latest,
+                where=experiments.c.command.is_distinct_from(command),
+            )
+        )
         for parameter in each.parameters:
-            values = {
-                "original": parameter.original,
-                "first_default": parameter.first_default,
-                "last_default": parameter.last_default,
-            }
-            statement = insert(experiment_parameters).values(
-                experiment=each.name, name=parameter.name, **values
-            )
-            latest = {"last_default": parameter.last_default}
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["experiment", "name"], set_=latest)
-            )
+            _remember_parameter(connection, each.name, parameter)
 
 
-def recall(connection: Connection, names: Iterable[str]) -> list[ExperimentMemory]:
-    """What is remembered of those experiments that were seen before."""
-    wanted = list(names)
-    known = select(experiments.c.name).where(experiments.c.name.in_(wanted))
-    memory: dict[str, list[ParameterMemory]] = {
-        name: [] for name in connection.execute(known).scalars()
-    }
-    query = select(experiment_parameters).where(experiment_parameters.c.experiment.in_(wanted))
+def _remember_parameter(
+    connection: Connection, experiment: str, parameter: ParameterMemory
+) -> None:
+    statement = insert(experiment_parameters).values(
+        experiment=experiment,
+        name=parameter.name,
+        original=parameter.original,
+        first_default=parameter.first_default,
+        last_default=parameter.last_default,
+    )
+    latest = {"last_default": parameter.last_default}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["experiment", "name"], set_=latest)
+    )
+
+
+def recall(connection: Connection, names: Collection[str]) -> list[ExperimentMemory]:
+    """What is remembered of those experiments that were seen before; with no names, of all."""
+    known = select(experiments.c.name, experiments.c.command)
+    query = select(experiment_parameters)
+    if names:
+        known = known.where(experiments.c.name.in_(names))
+        query = query.where(experiment_parameters.c.experiment.in_(names))
+    commands = {row.name: row.command for row in connection.execute(known)}
+    memory: dict[str, list[ParameterMemory]] = {name: [] for name in commands}
     for row in connection.execute(query):
         memory[row.experiment].append(
             ParameterMemory(
@@ -52,4 +73,21 @@ def recall(connection: Connection, names: Iterable[str]) -> list[ExperimentMemor
                 last_default=row.last_default,
             )
         )
-    return [ExperimentMemory(name=name, parameters=each) for name, each in memory.items()]
+    return [
+        ExperimentMemory(name=name, parameters=each, command=_read(commands[name]))
+        for name, each in memory.items()
+    ]
+
+
+def command_of(connection: Connection, experiment: str) -> Command | None:
+    """What an experiment runs; None when it is no command."""
+    return _read(connection.execute(_COMMAND, {"name": experiment}).scalar())
+
+
+def _written(command: Command) -> str:
+    return json.dumps(msgspec.to_builtins(command), sort_keys=True)
+
+
+@lru_cache(maxsize=256)
+def _read(text: str | None) -> Command | None:
+    return None if text is None else msgspec.convert(json.loads(text), Command)

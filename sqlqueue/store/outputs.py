@@ -1,7 +1,7 @@
-"""The CSVs of all output directories: append in step with a transaction, take back, recover.
+"""The CSVs of all output directories: written in step with a transaction, taken back, recovered.
 
-The database commit makes a row real.  Before it, rows are appended and synced (`deliver`);
-if it does not come, they are cut off again (`undo`).  `recovery.py` mends what others left.
+The database commit makes a row real.  Before it, rows are written and synced (`deliver`); if it
+does not come, they are taken back (`undo`).  `recovery.py` mends what others left.
 
 A directory that cannot be written, or does not answer, is suspended and tried again later;
 the others go on.  Used from one thread only.  What is not here: what a row says.
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -22,15 +21,16 @@ from sqlalchemy import Connection
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DirectoryUnavailable
 from sqlqueue.home import Home
-from sqlqueue.plan.rows import row, widened
+from sqlqueue.plan.rows import widened
 from sqlqueue.store import csv_file, records
-from sqlqueue.store.csv_file import NotAsRecorded, Record, SharedFile, Written
+from sqlqueue.store.csv_file import NotAsRecorded, Record, SharedFile
+from sqlqueue.store.delivering import Outcome, Rows, UnderWay, lacking, number, shares
 from sqlqueue.store.lanes import Hung, Lanes
 from sqlqueue.store.recovery import Mender
+from sqlqueue.store.replacing import Share
 from sqlqueue.store.rewriting import Transaction
 from sqlqueue.store.suspension import TOO_FAST, Suspension, suspension
 
-Values = Mapping[str, Any]
 MOST_REDONE: Final = 5
 
 log = logging.getLogger("sqlqueue.manager")
@@ -57,7 +57,7 @@ class Outputs:
         self.suspended: dict[int, Suspension] = {}
         self._clock = clock
         self._mender = Mender(home, self.disk, self.lanes)
-        self._written: dict[int, Written] = {}
+        self._under_way = UnderWay(home, self.disk, self.lanes)
         self._doubtful: dict[int, bytes] = {}
         self._due: dict[int, tuple[str, ...]] = {}
         self._redone: dict[int, int] = {}
@@ -73,86 +73,61 @@ class Outputs:
                 reason = self.suspended[key].reason
                 raise DirectoryUnavailable(f"cannot write to {path} just now: {reason}")
 
-    def deliver(self, connection: Connection, rows: Mapping[int, list[Values]]) -> None:
-        """Appends and syncs the rows of each directory and records what the files then are.
+    def deliver(self, connection: Connection, rows: Rows, again: Collection[str] = ()) -> None:
+        """Writes and syncs the rows of each directory and records what the files then are.
 
-        Raises `Redo` when that was not possible everywhere: roll back, `undo`, `mend`, and do
-        the batch again.
+        `again`: tasks whose rows take the place of those that they have.  Raises `Redo` when that
+        was not possible everywhere: roll back, `undo`, `mend`, and do the batch again.
         """
         if not rows:
             return
         known = records.load(connection, rows)
-        self._need_columns(known, rows)
-        outcomes = self.lanes.run(
-            {key: self._appending(key, *known[key], rows[key]) for key in rows}
-        )
-        self._sort_out(outcomes)
-        records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
-        numbered = {
-            key: (known[key][1].row_count + 1, [each["signature"] for each in values])
-            for key, values in rows.items()
-        }
-        records.number_rows(connection, numbered)
-
-    def _need_columns(
-        self, known: Mapping[int, tuple[str, Record]], rows: Mapping[int, list[Values]]
-    ) -> None:
-        for key, (_, record) in known.items():
-            names = dict.fromkeys(name for values in rows[key] for name in values)
-            wide = widened(record.columns or (), names)
-            if record.columns is None or len(wide) > len(record.columns):
-                self._due[key] = tuple(wide)
+        self._due |= lacking(known, rows)
         if self._due:
             raise Redo
+        found = shares(connection, self.home, known, rows, again)
+        outcomes = self._under_way.write(connection, found)
+        self._sort_out(outcomes, found)
+        records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
+        number(connection, found)
 
-    def _appending(
-        self, key: int, path: str, record: Record, rows: list[Values]
-    ) -> Callable[[], Record]:
-        file = self._file(path)
-        data = b"".join(row(record.columns or (), values) for values in rows)
-        self._written[key] = Written(file, record.length_bytes, "", data)
-        return partial(csv_file.append, self.disk, file, record, data, len(rows))
-
-    def _sort_out(self, outcomes: Mapping[int, Record | BaseException]) -> None:
+    def _sort_out(self, outcomes: Mapping[int, Outcome], found: Mapping[int, Share]) -> None:
         self._anew |= {key for key, each in outcomes.items() if isinstance(each, SharedFile)}
         for key, outcome in outcomes.items():
-            if isinstance(outcome, Record):
-                self._written[key] = replace(self._written[key], look=outcome.look)
-                continue
-            self._doubt(key)
-            if not isinstance(outcome, NotAsRecorded):
-                self._suspend(key, self._written[key].path, outcome)
-        if self._due:
+            if isinstance(outcome, BaseException):
+                self._doubt(key)
+                if not isinstance(outcome, NotAsRecorded):
+                    self._suspend(key, found[key].file, outcome)
+        if not all(isinstance(each, Record) for each in outcomes.values()):
             raise Redo
 
     def committed(self) -> None:
         """The transaction of the last `deliver` is durable."""
-        self._written.clear()
+        self._under_way.forget()
         self._redone.clear()
 
     def undo(self) -> None:
-        """Cuts off what was appended; what cannot be cut now is recovered before its next use."""
-        calls = {
-            key: partial(csv_file.cut, self.disk, each.path, each.length_before, each.look)
-            for key, each in self._written.items()
-            if each.look
-        }
-        for key, outcome in self.lanes.run(calls).items():
-            if isinstance(outcome, str):
-                self._cut[key] = outcome
+        """Cuts off what was appended; what cannot be cut now, and a file that took another's
+        place, is recovered before its next use."""
+        looks = self._under_way.take_back()
+        for key in self._under_way.written:
+            look = looks.get(key)
+            if isinstance(look, str):
+                self._cut[key] = look
             else:
                 self._doubt(key)
-        self._written.clear()
+        self._under_way.forget()
 
     def unknown(self) -> None:
         """Whether the commit came is not known: every file just written must be recovered."""
-        for key in list(self._written):
+        for key in self._under_way.written:
             self._doubt(key)
-        self._written.clear()
+        self._under_way.forget()
+        self._under_way.replacer.drop()
 
     def _doubt(self, key: int) -> None:
         """From now on the bytes last appended may or may not stand at the end of the file."""
-        self._doubtful[key] = self._written[key].data
+        self._doubtful[key] = self._under_way.data(key)
         self._due.setdefault(key, ())
 
     def rebuild(self, keys: Iterable[int]) -> NoReturn:
@@ -179,6 +154,7 @@ class Outputs:
         for key, columns in usable.items():
             if key not in widened:
                 self.recover(transaction, key, columns)
+        self._under_way.replacer.note(transaction, but=due)
 
     def _quiet(self, key: int) -> bool:
         """Whether a CSV that looks as recorded lacks nothing but columns."""
@@ -233,7 +209,8 @@ class Outputs:
         """
         with transaction() as connection:
             known = records.load(connection)
-        self._mender.epoch, self._anew = epoch, set(known) if anew else set()
+        self._mender.epoch = self._under_way.replacer.epoch = epoch
+        self._anew = set(known) if anew else set()
         look_first = partial(csv_file.look_first, self.disk)
         calls = {key: partial(look_first, self._file(path)) for key, (path, _) in known.items()}
         for key, look in self.lanes.run(calls).items():
@@ -289,6 +266,13 @@ class Outputs:
         """Why nothing can be written to a directory just now; may be read from any thread."""
         slow = {k: f"no answer from the disk for {s:.0f} s" for k, s in self.lanes.slow().items()}
         return slow | {key: each.reason for key, each in list(self.suspended.items())}
+
+    def forget(self, key: int) -> None:
+        """The directory is not the queue's any more, or is another folder now."""
+        known: list[dict[int, Any]] = [self.suspended, self._doubtful, self._due, self._redone]
+        for each in (*known, self._cut):
+            each.pop(key, None)
+        self._anew.discard(key)
 
     def _suspend(self, key: int, file: Path, error: BaseException) -> None:
         before = self.suspended.get(key)

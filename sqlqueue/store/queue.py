@@ -33,6 +33,17 @@ _UNACCEPT = (
     .where(results.c.signature == bindparam("of_signature"), results.c.accepted)
     .values(accepted=False)
 )
+_SUPERSEDE = (
+    attempts.update()
+    .where(
+        attempts.c.id.in_(
+            select(results.c.attempt_id).where(
+                results.c.signature == bindparam("of_signature"), results.c.accepted
+            )
+        )
+    )
+    .values(outcome=Outcome.SUPERSEDED.value)
+)
 _ENDED_AT = (
     select(attempts.c.ended_at).where(attempts.c.id == bindparam("of_attempt")).scalar_subquery()
 )
@@ -47,7 +58,8 @@ _KEEP_RESULT = results.insert().values(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker tells of an attempt that ended."""
+    """What a worker tells of an attempt that ended; `error`: what went wrong, or else is to be
+    known of how it ended."""
 
     worker_id: str
     now: float
@@ -57,6 +69,7 @@ class Report:
     code_version: str = ""
     log_file: str = ""
     error: str | None = None
+    versions: str = ""
 
 
 def advance_epoch(connection: Connection) -> int:
@@ -154,6 +167,7 @@ def end_attempt(connection: Connection, attempt: Attempt, outcome: Outcome, repo
         "code_version": report.code_version,
         "log_file": report.log_file,
         "error": report.error,
+        "versions": report.versions,
     }
     changes = {name: value for name, value in known.items() if value not in ("", None)}
     ended = {"of_attempt": attempt.id, "outcome": outcome.value, "ended_at": report.now}
@@ -174,12 +188,19 @@ def record_attempt(
         "seconds": report.seconds,
         "code_version": report.code_version,
         "log_file": report.log_file,
+        "error": report.error,
+        "versions": report.versions or "{}",
     }
     return _new_attempt(connection, task, values)
 
 
 def complete(connection: Connection, task: TaskRow, attempt: Attempt, metrics: str) -> None:
-    """Makes a result the accepted one and the task COMPLETED, from any state but that."""
+    """Makes a result the accepted one and the task COMPLETED, from any state but that.
+
+    The attempt whose result stood until now is SUPERSEDED.
+    """
+    if task.has_result:
+        connection.execute(_SUPERSEDE, {"of_signature": task.signature})
     connection.execute(_UNACCEPT, {"of_signature": task.signature})
     keep_result(connection, task, attempt, metrics, accepted=True)
     _set_state(connection, task, Event.SUBMIT)
@@ -202,12 +223,16 @@ def keep_result(
 def fail(
     connection: Connection, task: TaskRow, attempt: Attempt, outcome: Outcome, report: Report
 ) -> State:
-    """Ends a running attempt that failed; the task runs again while attempts are left."""
+    """Ends a running attempt that failed; the task runs again while attempts are left.
+
+    After the last one it is FAILED, or COMPLETED as it was if it ran once more.
+    """
     end_attempt(connection, attempt, outcome, report)
     charged = outcome in CHARGED
     failures, losses = task.failures + charged, task.losses + (outcome is Outcome.LOST)
     last = failures >= task.max_attempts if charged else losses >= MAX_LOSSES
-    event = Event.EXHAUST if last else Event.FAIL
+    over = Event.KEEP if task.has_result else Event.EXHAUST
+    event = over if last else Event.FAIL
     return _set_state(connection, task, event, failures=failures, losses=losses)
 
 

@@ -21,10 +21,9 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.store.hint import Likely
 from sqlqueue.store.schema import (
     attempts,
     meta,
@@ -34,23 +33,6 @@ from sqlqueue.store.schema import (
     task_output_dirs,
     tasks,
 )
-
-
-class Likely(FunctionElement[Any]):
-    """A condition that most rows meet: a hint for SQLite's planner, itself for any other."""
-
-    name = "likely"
-    inherit_cache = True
-
-
-@compiles(Likely)
-def _plain(element: Likely, compiler: Any, **how: Any) -> str:
-    return str(compiler.process(element.clauses, **how))
-
-
-@compiles(Likely, "sqlite")
-def _hinted(element: Likely, compiler: Any, **how: Any) -> str:
-    return f"likely({compiler.process(element.clauses, **how)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +51,13 @@ class TaskRow:
     timeout_seconds: float | None
     failures: int
     losses: int
+    held: bool
+    rerun_after: int
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result stands: its own, or that of before while it runs once more."""
+        return self.state is State.COMPLETED or self.rerun_after > 0
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -106,6 +95,8 @@ TASK = (
         tasks.c.timeout_seconds,
         tasks.c.failures,
         tasks.c.losses,
+        tasks.c.held,
+        tasks.c.rerun_after,
     )
     .select_from(tasks)
     .join(phases, phases.c.id == tasks.c.phase_id)
@@ -114,11 +105,11 @@ _BY_TASK_ID = TASK.where(tasks.c.task_id == bindparam("key"))
 _BY_SIGNATURE = TASK.where(tasks.c.signature == bindparam("key"))
 _BY_ID = TASK.where(tasks.c.id == bindparam("key"))
 # Bound, the state would rule the partial indexes out; taken for rare, the index of states wins.
-_PENDING = select(tasks.c.id, tasks.c.task_id).where(
-    Likely(tasks.c.state == literal_column("'PENDING'"))
+PENDING = select(tasks.c.id, tasks.c.task_id).where(
+    Likely(tasks.c.state == literal_column("'PENDING'")), tasks.c.held == literal_column("0")
 )
-_LARGEST = _PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost.desc(), tasks.c.id)
-_SMALLEST = _PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost, tasks.c.id)
+_LARGEST = PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost.desc(), tasks.c.id)
+_SMALLEST = PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost, tasks.c.id)
 _ATTEMPT = select(
     attempts.c.id,
     attempts.c.signature,
@@ -191,7 +182,8 @@ def find(connection: Connection, task_id: str, signature: str | None = None) -> 
 def candidates(
     connection: Connection, smallest: bool, limit: int, without: Sequence[str] = ()
 ) -> list[tuple[int, str]]:
-    """The first pending tasks in the order in which a worker of that kind takes them.
+    """The first pending tasks in the order in which a worker of that kind takes them, but for
+    those that a pause holds back.
 
     `without`: experiments whose tasks it does not take.
     """
@@ -225,6 +217,11 @@ def directories_of(connection: Connection, signature: str) -> list[tuple[int, st
 def running(connection: Connection) -> list[Attempt]:
     """Every attempt that has no outcome yet."""
     return _attempts(connection, _RUNNING)
+
+
+def running_of_tasks(connection: Connection, signatures: Sequence[str]) -> list[Attempt]:
+    """The attempts of those tasks that run."""
+    return _attempts(connection, _RUNNING.where(attempts.c.signature.in_(signatures)))
 
 
 def running_of_worker(connection: Connection, worker_id: str, most: int) -> list[Attempt]:

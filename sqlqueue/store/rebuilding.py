@@ -15,7 +15,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,9 +47,9 @@ class Rebuild:
         self._keys: dict[str, int] = {}
         self.changed = False
 
-    def recall(self, name: str) -> ExperimentMemory | None:
-        """What the base remembers of an experiment."""
-        return next(iter(memory.recall(self._connection, [name])), None)
+    def recall(self, names: Sequence[str]) -> list[ExperimentMemory]:
+        """What the base remembers of experiments; with no names, of all."""
+        return memory.recall(self._connection, names)
 
     def add_directories(self, output_dirs: Iterable[str], queue_id: str | None) -> None:
         """Makes directories known, as spelled; their folders are not touched.
@@ -92,9 +92,9 @@ class Rebuild:
         """Adds cells as a manager would; no row is delivered yet."""
         memory.remember(self._connection, message.experiments, self._now)
         before = self._links()
-        counts, _ = adding.add(self._connection, message.tasks, self._keys, self._now)
+        added = adding.add(self._connection, message.tasks, self._keys, self._now)
         self.changed = self.changed or self._links() != before
-        return counts
+        return added.phases
 
     def _links(self) -> int:
         return records.link_count(self._connection)

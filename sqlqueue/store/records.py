@@ -6,7 +6,7 @@ Every function takes a connection inside a transaction.  What is not here: the f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, select
@@ -113,6 +113,16 @@ def unnumber(connection: Connection, key: int) -> None:
     connection.execute(statement.values(row_number=None))
 
 
+def standing(connection: Connection, signatures: Collection[str]) -> set[tuple[str, int]]:
+    """Of those tasks, the links whose row stands in the CSV: signature and directory."""
+    if not signatures:
+        return set()
+    query = select(_LINK.signature, _LINK.directory_id).where(
+        _LINK.signature.in_(list(signatures)), _LINK.row_number.is_not(None)
+    )
+    return {(row.signature, row.directory_id) for row in connection.execute(query)}
+
+
 def number_rows(connection: Connection, rows: Mapping[int, tuple[int, list[str]]]) -> None:
     """Writes down which row of each CSV is whose: counted from where, and signatures."""
     values = [
@@ -120,7 +130,8 @@ def number_rows(connection: Connection, rows: Mapping[int, tuple[int, list[str]]
         for key, (first, signatures) in rows.items()
         for offset, signature in enumerate(signatures)
     ]
-    connection.execute(_NUMBER_ROW, values)
+    if values:
+        connection.execute(_NUMBER_ROW, values)
 
 
 def rows_of(connection: Connection, key: int) -> Iterator[dict[str, Any]]:

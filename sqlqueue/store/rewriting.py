@@ -63,7 +63,7 @@ class Rewriter:
             return set()
         wanted = self._as_recorded(transaction, due)
         done: set[int] = set()
-        for portion in _portions(wanted):
+        for portion in portions(wanted):
             outcomes = self._rewrite_all(transaction, portion)
             done |= {key for key, outcome in outcomes.items() if isinstance(outcome, Record)}
         return done
@@ -74,14 +74,16 @@ class Rewriter:
         with transaction() as connection:
             known = records.load(connection, due)
         files = {key: self.home.absolute(path) / csv_file.NAME for key, (path, _) in known.items()}
-        looks = self.lanes.run(
-            {key: partial(self._standing, files[key], known[key][1]) for key in known}
-        )
+        looks = self._looks({key: (files[key], known[key][1]) for key in known})
         return {
             key: Rewrite(files[key], record, tuple(widened(record.columns or (), due[key])), look)
             for key, (_, record) in known.items()
             if isinstance(look := looks[key], str)
         }
+
+    def _looks(self, files: Mapping[int, tuple[Path, Record]]) -> dict[int, str | BaseException]:
+        """How each CSV looks, or why it is not to be written anew as it is."""
+        return self.lanes.run({key: partial(self._standing, *each) for key, each in files.items()})
 
     def _standing(self, file: Path, record: Record) -> str:
         """How the CSV looks, or that there is none yet; raises unless that is as recorded."""
@@ -123,7 +125,7 @@ class Rewriter:
         outcomes |= self.lanes.run(takes)
         after = {
             key: replace(
-                _settled(before[key]),
+                settled(before[key]),
                 columns=wanted[key].columns,
                 row_count=len(lines[key]) - 1,
                 length_bytes=length,
@@ -179,7 +181,7 @@ class Rewriter:
         return csv_file.look_at(self.disk, file)
 
     def _saved(self, transaction: Transaction, key: int, record: Record, **changes: Any) -> Record:
-        changed = replace(_settled(record), **changes)
+        changed = replace(settled(record), **changes)
         self._save(transaction, {key: changed})
         return changed
 
@@ -190,12 +192,12 @@ class Rewriter:
                 records.save(connection, changed)
 
 
-def _settled(record: Record) -> Record:
+def settled(record: Record) -> Record:
     """The same with no rewrite under way."""
     return replace(record, next_length_bytes=None, next_checksum=None)
 
 
-def _portions(wanted: Mapping[int, Rewrite]) -> Iterator[dict[int, Rewrite]]:
+def portions(wanted: Mapping[int, Rewrite]) -> Iterator[dict[int, Rewrite]]:
     """So many at a time that what is held of them in memory is bounded."""
     portion: dict[int, Rewrite] = {}
     size = 0

@@ -1,5 +1,6 @@
 """The tables.  One line of meaning each; what is not here: how they are used.
 
+Those that only planning ahead needs stand in `planned.py`.
 Times are seconds since 1970 in UTC, for people to read; nothing is decided by them.
 Values of parameters and metrics are JSON text, in which `NaN` and `Infinity` may stand.
 The conditions of partial indexes are given for SQLite alone: naming another database here would
@@ -51,12 +52,13 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
-# Experiments that this home has seen.
+# Experiments that this home has seen.  `command`: what one that is a command runs, as JSON.
 experiments = Table(
     "experiments",
     metadata,
     Column("name", Text, primary_key=True),
     Column("first_seen", Float, nullable=False),
+    Column("command", Text),
 )
 
 # What was known of an experiment's parameters, and when: decides what a signature counts.
@@ -70,16 +72,22 @@ experiment_parameters = Table(
     Column("last_default", Text),
 )
 
-# Phases, and the number that the next task id of each will try first.
+# Phases, and the number that the next task id of each will try first.  `asked_priority`: what a
+# person asked of the whole phase, its future cells included; holds over the sweep file.
 phases = Table(
     "phases",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("next_number", Integer, nullable=False, server_default="0"),
+    Column("paused", Boolean, nullable=False, server_default=text("0")),
+    Column("asked_priority", Integer),
 )
 
-# One task per signature.  `phase_id` is where it appeared first.
+# One task per signature.  `phase_id` is where it appeared first.  `held`: whoever wants it is
+# paused, so it is not handed out; kept here, so that a claim looks past none of those.
+# `rerun_after`: its last attempt when it was last to run once more; what those up to it measured
+# is of before.  `shape_id`: what it has in common with cells of its duration.  0: never, unknown.
 tasks = Table(
     "tasks",
     metadata,
@@ -99,26 +107,39 @@ tasks = Table(
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
+    Column("held", Boolean, nullable=False, server_default=text("0")),
+    Column("rerun_after", Integer, nullable=False, server_default="0"),
+    Column("shape_id", Integer, nullable=False, server_default=text("0")),
     CheckConstraint(_one_of("state", State), name="state"),
 )
-_pending: Final = text("state = 'PENDING'")
+_claimable: Final = text("state = 'PENDING' AND held = 0")
 Index(
     "ix_tasks_claim_largest",
     tasks.c.priority.desc(),
     tasks.c.cost.desc(),
     tasks.c.id,
-    sqlite_where=_pending,
+    sqlite_where=_claimable,
 )
 Index(
     "ix_tasks_claim_smallest",
     tasks.c.priority.desc(),
     tasks.c.cost,
     tasks.c.id,
-    sqlite_where=_pending,
+    sqlite_where=_claimable,
+)
+Index(
+    "ix_tasks_claim_shape",
+    tasks.c.shape_id,
+    tasks.c.priority.desc(),
+    tasks.c.id,
+    sqlite_where=_claimable,
 )
 Index("ix_tasks_state", tasks.c.state)
+Index("ix_tasks_rerun", tasks.c.state, sqlite_where=text("rerun_after > 0"))
 
 # Which phases want which task, and with what urgency; the largest of those that stand holds.
+# `asked_priority`: a person's word, which holds over that of the sweep file.  `given`: the `init`
+# that last found the cell in a sweep file, 0 before that was noted.
 task_phases = Table(
     "task_phases",
     metadata,
@@ -128,6 +149,8 @@ task_phases = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("timeout_seconds", Float),
     Column("withdrawn", Boolean, nullable=False, server_default=text("0")),
+    Column("asked_priority", Integer),
+    Column("given", Integer, nullable=False, server_default=text("0")),
     Index("ix_task_phases_signature", "signature"),
 )
 
@@ -163,6 +186,7 @@ task_output_dirs = Table(
 )
 
 # Every run of a task.  `outcome` is NULL while it runs; at most one per task runs.
+# `code_version`: `plan/version.py`; `versions`: of Python, sqlqueue and libraries, as JSON.
 attempts = Table(
     "attempts",
     metadata,
@@ -181,6 +205,7 @@ attempts = Table(
     Column("log_file", Text, nullable=False, server_default=""),
     Column("request_id", Text),
     Column("lease_seconds", Float, nullable=False),
+    Column("versions", Text, nullable=False, server_default="{}"),
     UniqueConstraint("signature", "number"),
     CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', Outcome)}", name="outcome"),
 )
@@ -228,6 +253,39 @@ workers = Table(
     Column("worker_type", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("announced_at", Float, nullable=False),
+)
+
+# Workers that are to start nothing more: those that fit all the words given; "" is any.
+drains = Table(
+    "drains",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    UniqueConstraint("worker", "host", "device"),
+)
+
+# Cells that failed in one way (`kind`) since a cell of the phase was completed.
+streaks = Table(
+    "streaks",
+    metadata,
+    Column("phase_id", Integer, ForeignKey("phases.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), primary_key=True),
+)
+
+# Phases that the circuit breaker has paused, and why.
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("phase_id", Integer, ForeignKey("phases.id"), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("cells", Integer, nullable=False),
+    Column("since", Float, nullable=False),
 )
 
 # Files of a person's that stood where a CSV of ours belongs, and where they were moved to.

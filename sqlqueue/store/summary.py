@@ -14,21 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
-from sqlqueue.lifecycle import Outcome, State
-from sqlqueue.plan.headline import headline
-from sqlqueue.protocol import CANNOT_RUN
-from sqlqueue.store import engine, records
-from sqlqueue.store.estimate import Estimate
+from sqlqueue.lifecycle import State
+from sqlqueue.store import breaker, engine, failing, records, reruns, steering
+from sqlqueue.store.counting import EVERY
+from sqlqueue.store.estimate import Work
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.schema import attempts, phases, task_output_dirs, task_phases, tasks
+from sqlqueue.store.planned import directory_tallies
+from sqlqueue.store.schema import attempts, phases, tasks
 
-MOST_NAMED: Final = 5
-LATELY_ATTEMPTS: Final = 1000
-"""So many attempts back it is looked for what could not be run: the table may hold millions."""
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
 
@@ -41,13 +38,15 @@ _looking: Final = threading.Lock()
 def offline_status(home: Home) -> dict[str, Any]:
     """The figures when no manager answers."""
     found = figures(home)
-    for each in found["directories"]:
+    del found["work"]
+    for each in (*found["directories"], *found["phases"]):
         del each["key"]
     return found
 
 
 def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
-    """Everything that the database and the folders tell; `key` names each directory's record.
+    """Everything that the database and the folders tell, and more for a manager that knows more:
+    `key` names the record of each directory and phase, `work` is what is left.
 
     `own_writer`: as for `open_reader`.
     """
@@ -86,24 +85,26 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
 
 def from_database(connection: Connection) -> dict[str, Any]:
     """Everything that one snapshot of the database tells."""
-    totals = counted(
-        (state, count)
-        for state, count in connection.execute(
-            select(tasks.c.state, func.count()).group_by(tasks.c.state)
-        )
-    )
-    estimate = Estimate(connection)
+    work = Work(connection)
+    totals = counted(work.states(EVERY).items())
+    forecast = work.forecast()
     finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
     return {
         "totals": totals,
-        "phases": _phases(connection, estimate),
+        "phases": _phases(connection, work, forecast.phases),
         "directories": _directories(connection),
-        "workers": _workers(connection),
-        "failures": _failures(connection),
-        "given_back": _given_back(connection),
+        "workers": _workers(connection, work),
+        "failures": failing.failures(connection),
+        "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
-        "eta_seconds": estimate.total_seconds(),
+        **reruns.figures(connection),
+        "paused": steering.is_queue_paused(connection),
+        "held": work.held(),
+        "drained": [each.shown() for each in steering.all_drains(connection)],
+        "eta_seconds": forecast.total,
+        "work_seconds": work.work_seconds(),
         "done": finished,
+        "work": work,
     }
 
 
@@ -116,32 +117,30 @@ def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
     return counts
 
 
-def _phases(connection: Connection, estimate: Estimate) -> list[dict[str, Any]]:
+def _phases(
+    connection: Connection, work: Work, ends: Mapping[int, float | None]
+) -> list[dict[str, Any]]:
     """Counts per phase, in the order in which the phases appeared."""
-    wish = task_phases.c
-    query = (
-        select(wish.phase_id, tasks.c.state, func.count())
-        .join(tasks, tasks.c.signature == wish.signature)
-        .where(wish.withdrawn.is_(False))
-        .group_by(wish.phase_id, tasks.c.state)
-    )
-    states: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for phase_id, state, count in connection.execute(query):
-        states[phase_id].append((state, count))
-    names = connection.execute(select(phases.c.id, phases.c.name).order_by(phases.c.id))
+    broken = breaker.paused(connection)
+    named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
-        {"phase": name, **counted(states[key]), "eta_seconds": estimate.phase_seconds(key)}
-        for key, name in names
+        {
+            "key": key,
+            "phase": name,
+            **counted(work.states(key).items()),
+            "eta_seconds": ends.get(key, 0.0),
+            "work_seconds": work.work_seconds(key),
+            "paused": paused,
+            "breaker": broken[key].shown() if key in broken else None,
+            "asked_priority": asked,
+        }
+        for key, name, paused, asked in connection.execute(named.order_by(phases.c.id))
     ]
 
 
 def _directories(connection: Connection) -> list[dict[str, Any]]:
-    link = task_output_dirs.c
-    query = (
-        select(link.directory_id, tasks.c.state, func.count())
-        .join(tasks, tasks.c.signature == link.signature)
-        .group_by(link.directory_id, tasks.c.state)
-    )
+    tally = directory_tallies.c
+    query = select(tally.directory_id, tally.state, tally.cells)
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for key, state, count in connection.execute(query):
         states[key].append((state, count))
@@ -158,7 +157,7 @@ def _directories(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _workers(connection: Connection) -> list[dict[str, Any]]:
+def _workers(connection: Connection, work: Work) -> list[dict[str, Any]]:
     """Who ran what when the manager was last there."""
     query = (
         select(attempts, tasks.c.task_id)
@@ -168,6 +167,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
     )
     found: dict[str, dict[str, Any]] = {}
     now = datetime.now(UTC).timestamp()
+    drains = steering.all_drains(connection)
     for row in connection.execute(query):
         worker = found.setdefault(
             row.worker_id,
@@ -177,6 +177,7 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
                 "device": row.device,
                 "worker_type": "",
                 "state": "running",
+                "drained": any(each.means(row.worker_id, row.host, row.device) for each in drains),
                 "heard_seconds_ago": None,
                 "tasks": [],
             },
@@ -184,59 +185,15 @@ def _workers(connection: Connection) -> list[dict[str, Any]]:
         seconds = round(max(0.0, now - row.started_at), 1)
         progress: dict[str, Any] = {"step": None, "total": None, "metrics": {}}
         worker["tasks"].append(
-            {"task_id": row.task_id, "attempt": row.number, "seconds": seconds, **progress}
+            {
+                "task_id": row.task_id,
+                "attempt": row.number,
+                "seconds": seconds,
+                "left_seconds": work.expected(row.task_id),
+                **progress,
+            }
         )
     return list(found.values())
-
-
-def _failures(connection: Connection) -> list[dict[str, Any]]:
-    """Failed tasks by the headline of what their last attempt said, the most frequent first."""
-    last = (
-        select(attempts.c.signature, func.max(attempts.c.number).label("number"))
-        .where(attempts.c.error.is_not(None))
-        .group_by(attempts.c.signature)
-        .subquery()
-    )
-    query = (
-        select(tasks.c.task_id, attempts.c.error)
-        .join(last, last.c.signature == tasks.c.signature)
-        .join(
-            attempts,
-            (attempts.c.signature == last.c.signature) & (attempts.c.number == last.c.number),
-        )
-        .where(tasks.c.state == State.FAILED.value)
-        .order_by(tasks.c.id)
-    )
-    rows = connection.execute(query)
-    return _grouped((task_id, headline(error or "")) for task_id, error in rows)
-
-
-def _given_back(connection: Connection) -> list[dict[str, Any]]:
-    """Waiting tasks that a worker lately could not run where it is, by what it said."""
-    newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
-    query = (
-        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error)
-        .join(tasks, tasks.c.signature == attempts.c.signature)
-        .where(attempts.c.id > newest - LATELY_ATTEMPTS)
-        .where(tasks.c.state == State.PENDING.value)
-        .where(attempts.c.outcome == Outcome.RELEASED.value)
-        .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
-        .order_by(attempts.c.id)
-    )
-    rows = connection.execute(query)
-    return _grouped((task_id, f"{worker} {headline(error)}") for task_id, worker, error in rows)
-
-
-def _grouped(told: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Tasks by what was said of them, the most frequent first."""
-    groups: dict[str, dict[str, None]] = defaultdict(dict)
-    for task_id, said in told:
-        groups[said][task_id] = None
-    ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
-    return [
-        {"error": said, "count": len(ids), "task_ids": list(ids)[:MOST_NAMED]}
-        for said, ids in ordered
-    ]
 
 
 def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:

@@ -6,21 +6,23 @@ a temporary table of the reading connection, which SQLite keeps outside the data
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Column, Connection, MetaData, Table, Text, select, text
+from sqlalchemy import Column, Connection, MetaData, Table, Text, exists, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import MAX_LOSSES, State
+from sqlqueue.plan.pace import shape_of
 from sqlqueue.plan.task import Task
-from sqlqueue.protocol import PhaseCounts
-from sqlqueue.store import engine, records
+from sqlqueue.protocol import PhaseCounts, PhaseStands
+from sqlqueue.store import engine, filing, pace, records
 from sqlqueue.store.directories import refuse_unclaimable
-from sqlqueue.store.schema import phases, results, tasks
+from sqlqueue.store.schema import phases, results, task_phases, tasks
 
 BATCH: Final = 1000
 
@@ -32,11 +34,36 @@ _seen = Table(
     prefixes=["TEMPORARY"],
 )
 _Key = tuple[str, str]
+_GONE: Final = (
+    select(phases.c.name, tasks.c.state, func.count())
+    .select_from(task_phases)
+    .join(phases, phases.c.id == task_phases.c.phase_id)
+    .join(tasks, tasks.c.signature == task_phases.c.signature)
+    .where(
+        task_phases.c.withdrawn.is_(False),
+        ~exists().where(
+            _seen.c.phase == phases.c.name, _seen.c.signature == task_phases.c.signature
+        ),
+    )
+    .group_by(phases.c.name, tasks.c.state)
+)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What `init` would find; see `Added`.  `gone`: what is wanted by a phase and among no cells,
+    by phase and state, of every phase."""
+
+    phases: dict[str, PhaseCounts] = field(default_factory=dict)
+    shared_with: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    stands: dict[str, PhaseStands] = field(default_factory=dict)
+    gone: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
 
 def survey(
-    home: Home, output_dirs: Iterable[str], cells: Iterable[Task], *, set_aside: bool
-) -> dict[str, PhaseCounts]:
+    home: Home, output_dirs: Iterable[str], cells: Iterable[Task], files: filing.Files,
+    *, set_aside: bool,
+) -> Survey:  # fmt: skip
     """Counts per phase as `init` of these cells would print them.
 
     Raises `DirectoryError` for directories that it would refuse.
@@ -47,43 +74,73 @@ def survey(
             written = records.written(connection)
             refuse_unclaimable(home, output_dirs, written, set_aside=set_aside)
             _seen.create(connection)
-            return _survey(connection, cells)
+            return _Surveyor(connection).survey(iter(cells), files)
     finally:
         reader.dispose()
 
 
-def _survey(connection: Connection, cells: Iterable[Task]) -> dict[str, PhaseCounts]:
-    tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    stream = iter(cells)
-    again: set[str] = set()
-    while found := list(islice(stream, BATCH)):
-        batch = [(each.phase, each.signature) for each in found]
-        for phase, signature in _tried_again(connection, found):
-            if signature not in again:
-                tally[phase]["again"] += 1
-            again.add(signature)
-        for phase, kinds in _classified(connection, list(dict.fromkeys(batch))):
-            for kind in kinds:
-                tally[phase][kind] += 1
-    return {phase: PhaseCounts(**counts) for phase, counts in tally.items()}
+class _Surveyor:
+    """Looks at cells, some at a time."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._paces = pace.known_paces(connection, pace.known_shapes(connection))
+        self._tally: dict[str, dict[str, Any]] = defaultdict(lambda: defaultdict(int))
+        self._again: set[str] = set()
+        self._found = Survey()
 
-def _classified(connection: Connection, keys: list[_Key]) -> Iterator[tuple[str, list[str]]]:
-    signatures = {signature for _, signature in keys}
-    stored = _stored(connection, signatures)
-    first = {key: phase for key, (phase, _) in stored.items()}
-    counted = _earlier(connection, signatures, first)
-    for phase, signature in keys:
-        if (phase, signature) in counted:
-            continue
-        if signature not in first:
-            first[signature] = phase
-            yield phase, ["cells", "new"]
-            continue
-        kinds = ["cells", "known" if first[signature] == phase else "shared"]
-        yield phase, kinds + ["completed"] * stored.get(signature, ("", False))[1]
-    rows = [{"phase": phase, "signature": signature} for phase, signature in keys]
-    connection.execute(insert(_seen).on_conflict_do_nothing(), rows)
+    def survey(self, stream: Iterator[Task], files: filing.Files) -> Survey:
+        while batch := list(islice(stream, BATCH)):
+            self._try_again(batch)
+            cells: dict[_Key, Task] = {}
+            for each in batch:
+                cells.setdefault((each.phase, each.signature), each)
+            self._classify(cells)
+        found = self._found
+        found.phases = {phase: PhaseCounts(**counts) for phase, counts in self._tally.items()}
+        found.stands = filing.stands(self._connection, files)
+        for phase, state, count in self._connection.execute(_GONE):
+            found.gone[phase][state] += count
+        return found
+
+    def _try_again(self, batch: list[Task]) -> None:
+        for phase, signature in _tried_again(self._connection, batch):
+            if signature not in self._again:
+                self._tally[phase]["again"] += 1
+            self._again.add(signature)
+
+    def _classify(self, cells: dict[_Key, Task]) -> None:
+        signatures = {signature for _, signature in cells}
+        stored = _stored(self._connection, signatures)
+        first = {key: phase for key, (phase, _) in stored.items()}
+        counted = _earlier(self._connection, signatures, first)
+        for phase, signature in cells:
+            if (phase, signature) in counted:
+                continue
+            self._tally[phase]["cells"] += 1
+            if signature in first:
+                self._known(phase, first[signature], stored.get(signature, ("", False))[1])
+            else:
+                first[signature] = phase
+                self._new(cells[phase, signature], self._tally[phase])
+        rows = [{"phase": phase, "signature": signature} for phase, signature in cells]
+        self._connection.execute(insert(_seen).on_conflict_do_nothing(), rows)
+
+    def _known(self, phase: str, first: str, completed: bool) -> None:
+        if first == phase:
+            self._tally[phase]["known"] += 1
+        else:
+            self._tally[phase]["shared"] += 1
+            self._found.shared_with[phase][first] += 1
+        self._tally[phase]["completed"] += completed
+
+    def _new(self, cell: Task, counts: dict[str, Any]) -> None:
+        counts["new"] += 1
+        shape = shape_of(cell.experiment, cell.parameters, cell.runtime_only, cell.cost)
+        seconds = self._paces.usually(shape)
+        if seconds is not None:
+            counts["foreseen"] += 1
+            counts["work_seconds"] += seconds
 
 
 def _tried_again(connection: Connection, cells: list[Task]) -> Iterator[_Key]:

@@ -32,12 +32,15 @@ from sqlqueue.protocol import (
 from sqlqueue.worker.client import Client, wait_for_manager
 from sqlqueue.worker.delivery import Delivery, Report
 from sqlqueue.worker.devices import Device
+from sqlqueue.worker.limit import TimeLimit
 from sqlqueue.worker.names import Name, host
 from sqlqueue.worker.outcome import Order
 from sqlqueue.worker.place import Place
 from sqlqueue.worker.unable import Unable
 
 POLL_SECONDS: Final = 20.0
+FIRST_POLL_SECONDS: Final = 1.0
+"""So soon a worker without a task hears, and tells, what its tasks wait for."""
 PAUSE_SECONDS: Final = 1.0
 """Between two questions that were answered at once: never a busy loop."""
 FIRST_PAUSE_SECONDS: Final = 0.05
@@ -54,6 +57,7 @@ class Asker:
     def __init__(
         self, place: Place, delivery: Delivery, name: Name, device: Device,
         stop: threading.Event, *, wait: bool, lease_seconds: float,
+        limit: TimeLimit | None = None,
     ) -> None:  # fmt: skip
         self.polling = False
         self.given: TaskReply | None = None
@@ -63,10 +67,12 @@ class Asker:
         self._stop = stop
         self._wait = wait
         self._lease_seconds = lease_seconds
+        self._limit = limit
         self._unable = Unable(place.root)
         self._reserved: str | None = None
         self._reserved_during: TaskReply | None = None
         self._unanswered: str | None = None
+        self._waits = ""
         self._client = place.client()
         self._lock = threading.Lock()  # held while a task may be on its way to us
 
@@ -103,13 +109,17 @@ class Asker:
 
     def next_task(self) -> TaskReply | None:
         """Waits for a task; None when there is nothing left to do, or the worker stops."""
+        wait_seconds = FIRST_POLL_SECONDS
         while not self._stop.is_set():
             begun = time.monotonic()
             unable = self._unable.now(begun)
             with self._lock:
-                answer = self._poll(0.0 if unable and not self._wait else POLL_SECONDS)
+                answer = self._poll(0.0 if unable and not self._wait else wait_seconds)
+            wait_seconds = POLL_SECONDS
             if not isinstance(answer, NoTask):
                 return answer
+            if self._is_to_end(answer):
+                return None
             if answer.done and not self._wait:
                 return None
             if unable and not self._wait:
@@ -117,6 +127,15 @@ class Asker:
             if time.monotonic() - begun < PAUSE_SECONDS:
                 self._stop.wait(PAUSE_SECONDS)
         return None
+
+    def _is_to_end(self, answer: NoTask) -> bool:
+        """Tells a person what waits, once, or why this worker ends although there is more."""
+        if answer.waits and answer.waits != self._waits:
+            log.warning("%s: %s", self._name.label, answer.waits)
+        self._waits = answer.waits
+        if answer.end:
+            log.warning("%s: ends: %s", self._name.label, answer.end)
+        return bool(answer.end)
 
     def hand_back(self, report: Report | None, order: Order | None) -> TaskReply | None:
         """Reports, and asks for the next task in the same breath; None when none came at once.
@@ -212,6 +231,8 @@ class Asker:
             reserve=reserve,
             want=wanted,
             without=self._unable.now(time.monotonic()),
+            left_seconds=None if self._limit is None else self._limit.left_seconds(),
+            limit_seconds=None if self._limit is None else self._limit.seconds,
         )
 
     def announcement(self) -> Announce:

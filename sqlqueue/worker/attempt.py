@@ -8,6 +8,7 @@ is killed.  What completed within the grace is complete.  What is not here: the 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
 
 FOLLOW_SECONDS: Final = 1.0
 """Whoever stops a whole job signals the child too: how long to wait for our own signal."""
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 Why = Literal["timeout", "cancel", "stop"]
 
@@ -37,7 +40,11 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Stop:
-    """The worker is to end."""
+    """The worker is to end, for that reason.  `grace_seconds`: what the child may still take; None:
+    the usual; infinite where whoever asked has a limit of its own."""
+
+    reason: str = "the worker stops"
+    grace_seconds: float | None = None
 
 
 class Attempt:
@@ -54,6 +61,7 @@ class Attempt:
         self.order = order
         self.progress: Progress | None = None
         self.why: Why | None = None
+        self.reason = ""
         self.child_lost = False
         self._child = child
         self._inbox = inbox
@@ -72,8 +80,8 @@ class Attempt:
                 case Cancel(task_id, attempt):
                     if (task_id, attempt) == (self.order.task_id, self.order.attempt):
                         self._end_early("cancel")
-                case Stop():
-                    self._end_early("stop")
+                case Stop() as stop:
+                    self._stop(stop)
                 case Progress() as said if said.child is self._child:
                     self.progress = said
                 case Ended() as said if said.child is self._child:
@@ -85,7 +93,7 @@ class Attempt:
         """What happens next; None when the deadline passed."""
         left = None if self._deadline is None else max(0.0, self._deadline - _now())
         try:
-            return self._inbox.get(timeout=left)
+            return self._inbox.get(timeout=None if left == math.inf else left)
         except Empty:
             return None
 
@@ -104,6 +112,16 @@ class Attempt:
             self._deadline = _now() + self._grace_seconds
             self._child.terminate()
 
+    def _stop(self, stop: Stop) -> None:
+        """A second one can only shorten what the first one left."""
+        grace = self._grace_seconds if stop.grace_seconds is None else stop.grace_seconds
+        end = _now() + grace
+        if self.why is None:
+            self.why, self.reason, self._deadline = "stop", stop.reason, end
+            self._child.terminate()
+        elif self._deadline is not None:
+            self._deadline = min(end, self._deadline)
+
     def _ended(self, said: Ended) -> Ending:
         if said.unsaved:
             log.warning("%s: outcome not saved: %s", self.order.task_id, said.unsaved)
@@ -117,11 +135,12 @@ class Attempt:
             return found
         grew = deaths.oom_kills() > killed_before
         ending = deaths.describe(said.status, Path(self.order.log), grew)
-        by_signal = -said.status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        by_signal = -said.status in STOP_SIGNALS
         return replace(ending, outcome=STOPPED) if by_signal else ending
 
     def _explain(self, ending: Ending) -> Ending:
-        """The ending, in view of why it was ended early."""
+        """The ending, in view of why it was ended early, and with what it ran with."""
+        ending = self._child.completed(ending)
         if ending.outcome == COMPLETED:
             return ending
         if ending.outcome == STOPPED and self.why is None:
@@ -139,8 +158,8 @@ class Attempt:
         deadline = _now() + FOLLOW_SECONDS
         while (left := deadline - _now()) > 0 and self.why is None:
             try:
-                if isinstance(self._inbox.get(timeout=left), Stop):
-                    self.why = "stop"
+                if isinstance(said := self._inbox.get(timeout=left), Stop):
+                    self.why, self.reason = "stop", said.reason
             except Empty:
                 return
 
@@ -149,16 +168,16 @@ class Attempt:
         return f"{said}\nthe child got a SIGTERM that this worker did not send"
 
     def _timeout_text(self) -> str:
-        return "\n".join(
-            filter(
-                None,
-                (
-                    f"ran longer than its time limit of {self._timeout_seconds:g} s "
-                    "(`timeout` in the sweep file)",
-                    deaths.tail(Path(self.order.log)),
-                ),
-            )
+        """The limit in the first line, which kinds are told by; then where it was set."""
+        said = (
+            f"ran longer than its time limit of {self._timeout_seconds:g} s "
+            "(`timeout` in the sweep file)",
+            f"set by `timeout` of phase {self.order.phase}, or of another phase that wants this "
+            "cell (the largest holds); raise it there, or remove it, run `sqlqueue init` again, "
+            f"then `sqlqueue retry {self.order.task_id}`",
+            deaths.tail(Path(self.order.log)),
         )
+        return "\n".join(filter(None, said))
 
 
 def _now() -> float:

@@ -6,7 +6,7 @@ longer than `MOST_BYTES`, its middle is left out, and a line says how much that 
 
 Promises: an attempt has a place for its output, and if it is only the null device; the
 first and the last of what it printed stay, in a bounded file, under whatever name or none
-the file has by then.  What is not here: reading it.
+the file has by then.  What is not here: showing it (`following.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
@@ -30,6 +31,10 @@ MOST_READS: Final = 4
 LOOK_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 5.0
 
+NOTE: Final = "\n[... sqlqueue: about {:,} bytes of output left out here ...]\n"
+_NOTE: Final = re.compile(
+    rb"\n\[\.\.\. sqlqueue: about ([\d,]+) bytes of output left out here \.\.\.\]\n"
+)
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 
 log = logging.getLogger("sqlqueue.worker")
@@ -82,8 +87,13 @@ class Captured:
                 break
         self._left_out += start - FIRST_BYTES
         self._disk.truncate(self._fd, FIRST_BYTES)
-        note = f"\n[... sqlqueue: about {self._left_out:,} bytes of output left out here ...]\n"
-        self._disk.append(self._fd, note.encode() + last)
+        self._disk.append(self._fd, NOTE.format(self._left_out).encode() + last)
+
+
+def left_out(fd: int) -> tuple[int, int]:
+    """How many bytes were left out of the middle of that file, and how long the note of it is."""
+    found = _NOTE.match(os.pread(fd, 2 * len(NOTE), FIRST_BYTES))
+    return (int(found[1].replace(b",", b"")), len(found[0])) if found else (0, 0)
 
 
 def capture(order: Order, spare: Path) -> tuple[Order, Captured]:

@@ -23,11 +23,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlqueue.worker import fault, outcome
+from sqlqueue.plan.headline import headline
+from sqlqueue.worker import code, fault, outcome, program, versions
+from sqlqueue.worker.exits import ProgramFailed
 from sqlqueue.worker.metrics import plain, plain_mapping, text
 from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
 from sqlqueue.worker.sources import Sources
@@ -103,6 +105,7 @@ class Child:
         self._stop = Stop()
         self._sources = Sources(root)
         self._surroundings = Surroundings(root, self._stop.tell)
+        self._code = code.Loaded(root)
 
     def run(self, order: Order) -> bool:
         """Runs the attempt; says whether another can follow."""
@@ -129,8 +132,12 @@ class Child:
         threads = self._surroundings.left_over()
         if threads:
             _say(f"sqlqueue: threads were left running: {', '.join(threads)}")
-        retire = ending.retire or bool(threads)
-        return dataclasses.replace(ending, retire=retire, sources=self._sources.look())
+        left = program.left_over() if order.command is not None else []
+        if left:
+            _say(f"sqlqueue: {len(left)} processes that it left running are ended")
+        retire = ending.retire or bool(threads) or bool(left)
+        ran: dict[str, Any] = {"code_version": self._code.version, "versions": _versions(order)}
+        return dataclasses.replace(ending, retire=retire, sources=self._sources.look(), **ran)
 
     def _attempt(self, order: Order) -> Ending:
         begun, loaded = time.perf_counter(), False
@@ -145,11 +152,20 @@ class Child:
             return self._raised(error, seconds, outcome.UNAVAILABLE if missing else "")
 
     def _load(self, order: Order) -> Callable[[dict[str, Any], Any], Any]:
-        from sqlqueue.experiments import load
+        from sqlqueue.experiments import command, load
 
+        if order.command is not None:
+            self._note_code(order, command.files(order.command, self._root))
+            return program.Program(order, self._root, lambda: self._stop.told)
         function = load(order.experiment, self._root)
-        self._sources.look()
+        self._note_code(order, self._sources.look())
         return function
+
+    def _note_code(self, order: Order, files: Iterable[str | Path]) -> None:
+        """Of what was just loaded; told at once, since this process may die of it."""
+        if self._code.note(order.experiment, files, may_change=order.command is not None):
+            told = {"code_version": self._code.version, "versions": _versions(order)}
+            self._notices.send(type="loaded", **told)
 
     def _handle(self, order: Order) -> Any:
         from sqlqueue.experiments.run import Run
@@ -177,9 +193,17 @@ class Child:
         """What raised may have left memory or a device in any state: the child is replaced."""
         if self._stop.told:
             return Ending(STOPPED, seconds=seconds, retire=True)
+        if isinstance(error, ProgramFailed):  # what it printed is in the log already
+            _say(f"sqlqueue: {headline(error.said)}")
+            return Ending(error.outcome, error=error.said, seconds=seconds, retire=True)
         said = fault.describe(error)
         _say(said)
         return Ending(kind or fault.outcome(error), error=said, seconds=seconds, retire=True)
+
+
+def _versions(order: Order) -> dict[str, str]:
+    """A command's program runs with others than this process."""
+    return versions.own() if order.command is not None else versions.loaded()
 
 
 def _save(order: Order, ending: Ending) -> str:

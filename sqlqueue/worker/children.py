@@ -13,6 +13,7 @@ passed over.  What is not here: time limits, and what an ending means.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -84,6 +85,7 @@ class ChildProcess:
         self.experiment = experiment
         self._inbox = inbox
         self._sources: dict[str, sources.Stamp] = {}
+        self._loaded = _Loaded()
         self._gone = threading.Event()
         self._orders: int
         self._control: io.FileIO
@@ -95,6 +97,14 @@ class ChildProcess:
         if self._gone.is_set() or experiment != self.experiment:
             return False
         return not sources.changed(self._sources)
+
+    def completed(self, ending: Ending) -> Ending:
+        """The ending with what it ran with, which one that died could not say any more."""
+        return dataclasses.replace(
+            ending,
+            code_version=ending.code_version or self._loaded.code_version,
+            versions=ending.versions or self._loaded.versions,
+        )
 
     def send(self, order: Order) -> None:
         """Never blocks: a long order to a child that is not reading would."""
@@ -169,6 +179,8 @@ class ChildProcess:
             return
         if isinstance(said, _Progress):
             self._inbox.put(Progress(self, said.step, said.total, said.metrics))
+        elif isinstance(said, _Loaded):
+            self._loaded = said
         else:
             self._sources = said.ending.sources
             self._inbox.put(Ended(self, said.ending, said.unsaved))
@@ -195,13 +207,20 @@ class _Progress(msgspec.Struct, tag="progress", tag_field="type"):
     metrics: dict[str, Any]
 
 
+class _Loaded(msgspec.Struct, tag="loaded", tag_field="type"):
+    """The experiment is loaded: what its attempts run with."""
+
+    code_version: str = ""
+    versions: dict[str, str] = {}
+
+
 class _Ended(msgspec.Struct, tag="ended", tag_field="type"):
     unsaved: str
     ending: Ending
 
 
-def _notice(line: bytes) -> _Progress | _Ended:
-    return msgspec.convert(json.loads(line), _Progress | _Ended)
+def _notice(line: bytes) -> _Progress | _Loaded | _Ended:
+    return msgspec.convert(json.loads(line), _Progress | _Loaded | _Ended)
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:

@@ -65,14 +65,14 @@ def _cause(status: int, killed_for_memory: bool) -> str:
     if status == -signal.SIGKILL:
         return "the child was killed by SIGKILL, not by this worker (out of memory?)"
     if status < 0:
-        return f"the child was killed by {_signal_name(-status)}"
+        return f"the child was killed by {signal_name(-status)}"
     return (
         f"the child ended with exit status {status} before the experiment returned "
         "(os._exit, or a library that ends the process)"
     )
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -81,12 +81,22 @@ def _signal_name(number: int) -> str:
 
 def tail(log: Path) -> str:
     """The last lines that the attempt printed, under a heading; empty when there are none."""
+    return "\n".join(headed(last_lines(log)))
+
+
+def last_lines(log: Path, most_bytes: int = TAIL_BYTES, most: int = TAIL_LINES) -> list[str]:
+    """The last lines of a log, the first of them perhaps cut; none when it cannot be read."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
+            lines = file.read(most_bytes).decode("utf-8", "replace").splitlines()
     except OSError:
-        return ""
+        return []
+    return lines[-most:]
+
+
+def headed(lines: list[str]) -> list[str]:
+    """The last of them under a heading; nothing when there are none."""
     if not lines:
-        return ""
-    return "\n".join(["last lines of its log:", *(f"  {each}" for each in lines[-TAIL_LINES:])])
+        return []
+    return ["last lines of its log:", *(f"  {each}" for each in lines[-TAIL_LINES:])]

@@ -132,7 +132,11 @@ class Delivery:
 
     def _adopt_attempt(self, folder: Path, own_names: Collection[str]) -> None:
         found = outcome.read(folder)
-        if found is None or not self._abandoned(found[0], own_names):
+        order = outcome.begun(folder) if found is None else found[0]
+        if order is None or not self._abandoned(order, own_names):
+            return
+        if found is None:
+            self._clear(folder)
             return
         report = outcome.message(*found)
         if report is None:

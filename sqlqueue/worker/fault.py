@@ -36,6 +36,18 @@ _MEMORY_TEXTS: Final = (
 )
 
 
+_MEMORY_WORDS: Final = (
+    *(each.lower() for each in (*_MEMORY_NAMES, *_MEMORY_TEXTS)),
+    *("out of memory", "cannot allocate memory", "std::bad_alloc"),
+)
+"""What programs of any language say."""
+
+
+def says_memory(line: str) -> bool:
+    """Whether a line that a program printed says that memory ran out."""
+    return any(each in line.lower() for each in _MEMORY_WORDS)
+
+
 def is_memory(error: BaseException) -> bool:
     """Whether it means that memory, the host's or the device's, ran out."""
     if _MEMORY_NAMES & {kind.__name__ for kind in type(error).__mro__}:
@@ -52,6 +64,7 @@ def is_missing(error: BaseException, loaded: bool) -> bool:
 
 
 def outcome(error: BaseException) -> str:
+    """The attempt's outcome, in view of what was raised."""
     return "OOM" if is_memory(error) else "FAILED"
 
 

@@ -28,6 +28,8 @@ LONGEST_SECONDS = 30.0
 PAUSE_SECONDS = 0.002
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_FOR_THE_WORKER = signal.SIGUSR1
+"""A batch system may send it to all processes of a job; what runs hears of it from the worker."""
 
 
 class Guard:
@@ -37,7 +39,7 @@ class Guard:
         self.status: int | None = None
         self._woken = _wake_on_death()
         kept = [each for each in _IGNORED if signal.getsignal(each) is signal.SIG_IGN]
-        for number in _IGNORED:
+        for number in (*_IGNORED, _FOR_THE_WORKER):
             signal.signal(number, signal.SIG_IGN)
         default = [each for each in (*_IGNORED, signal.SIGPIPE) if each not in kept]
         self._pid = os.posix_spawn(

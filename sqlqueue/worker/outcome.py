@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from sqlqueue.disk import Disk
+from sqlqueue.plan.command import Command
 from sqlqueue.protocol import (
     CANNOT_RUN,
     MAX_MESSAGE_BYTES,
@@ -26,6 +27,8 @@ from sqlqueue.protocol import (
 )
 
 FILE: Final = "outcome.json"
+ORDER_FILE: Final = "order.json"
+"""What a command's attempt was, while it has not ended."""
 FORMAT: Final = 1
 MAX_METRICS_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
 """The rest of the message needs room too."""
@@ -49,7 +52,7 @@ class Order:
     are absolute paths; `log_file` is how the log is called in messages; `output_dir` is the
     primary one, as the manager calls it; `device` is what reports say and `run_device` what
     the child sees of it.  `elsewhere`: not in the root of the queue, where its owner keeps the
-    experiments.
+    experiments.  `command`: what the experiment runs, if it is a command.
     """
 
     queue: str
@@ -72,6 +75,7 @@ class Order:
     checkpoint: str
     spare: str = ""
     elsewhere: bool = False
+    command: Command | None = None
 
     def line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
@@ -91,7 +95,7 @@ class Ending:
     """How an attempt ended.
 
     `retire`: the child is not fit for another task.  `sources`: the source files that it
-    has loaded, with what they were like then.
+    has loaded, with what they were like then.  `code_version`, `versions`: what it ran with.
     """
 
     outcome: str
@@ -100,6 +104,8 @@ class Ending:
     seconds: float = 0.0
     retire: bool = False
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
+    code_version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def write(
@@ -126,17 +132,41 @@ def read(folder: Path) -> tuple[Order, Ending] | None:
         return None  # msgspec's errors are ValueErrors
 
 
+def begun(folder: Path) -> Order | None:
+    """Whose folder it is, where an attempt began that left no ending."""
+    try:
+        return read_order((folder / ORDER_FILE).read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
 def find(order: Order) -> Ending | None:
     """How the attempt ended, if that lies in one of its folders."""
     found = filter(None, map(read, order.folders()))
     return next((ending for whose, ending in found if whose == order), None)
 
 
+def release(order: Order, ending: Ending | None, reason: str) -> Release:
+    """Gives the task back; without an ending it never began."""
+    ran = {} if ending is None else _ran(order, ending)
+    return Release(
+        task_id=order.task_id, worker_id=order.worker_id, attempt=order.attempt,
+        reason=reason[:MAX_REASON_CHARACTERS], **ran,
+    )  # fmt: skip
+
+
+def _ran(order: Order, ending: Ending) -> dict[str, Any]:
+    return {
+        "code_version": ending.code_version or order.code_version,
+        "log_file": order.log_file,
+        "versions": ending.versions,
+    }
+
+
 def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | Release | None:
     """What to tell the manager; None for an attempt that was stopped."""
     if ending.outcome == UNAVAILABLE:
-        reason = (CANNOT_RUN + ending.error)[:MAX_REASON_CHARACTERS]
-        return Release(order.task_id, order.worker_id, order.attempt, reason)
+        return release(order, ending, CANNOT_RUN + ending.error)
     common: dict[str, Any] = {
         "task_id": order.task_id,
         "worker_id": order.worker_id,
@@ -144,8 +174,7 @@ def message(order: Order, ending: Ending) -> SubmitResult | TaskFailed | Release
         "host": order.host,
         "device": order.device,
         "seconds": ending.seconds,
-        "code_version": order.code_version,
-        "log_file": order.log_file,
+        **_ran(order, ending),
     }
     if ending.outcome == COMPLETED:
         return SubmitResult(signature=order.signature, result_data=ending.metrics, **common)

@@ -89,13 +89,21 @@ class Place:
             log_file=self._log_file(log),
             log=str(log),
             folder=str(folder),
-            checkpoint=str(self.home.checkpoints / unsubmitted.safe_name(task.signature)),
+            checkpoint=str(self.home.checkpoints / _checkpoint(task)),
             spare=str(spare),
             elsewhere=self.address is not None,
+            command=task.command,
         )
 
     def _log_file(self, log: Path) -> str:
         return self.home.relative(log.resolve()) if self.address is None else str(log)
+
+
+def _checkpoint(task: TaskReply) -> str:
+    """The folder that all attempts share, but for those from before a task ran once more: what
+    they left may be what is wrong."""
+    own = unsubmitted.safe_name(task.signature)
+    return f"{own}-{task.rerun_after}" if task.rerun_after else own
 
 
 def shared(home: Home) -> Place:

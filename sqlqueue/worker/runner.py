@@ -8,8 +8,8 @@ with the manager (`asking.py`), one attempt's watch (`attempt.py`), signals.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+from collections import Counter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -18,8 +18,8 @@ import msgspec
 
 from sqlqueue.errors import EXIT_DONE, EXIT_FAILED, ProtocolError, QueueError
 from sqlqueue.plan.headline import headline
-from sqlqueue.protocol import Held, Release, TaskReply
-from sqlqueue.worker import code, outcome
+from sqlqueue.protocol import Held, TaskReply
+from sqlqueue.worker import outcome
 from sqlqueue.worker.asking import Asker
 from sqlqueue.worker.attempt import Attempt, Cancel, Stop
 from sqlqueue.worker.captured import capture
@@ -44,13 +44,14 @@ class Runner:
         self.asker = asker
         self.attempt: Attempt | None = None
         self.exit_status = EXIT_DONE
+        self.endings: Counter[str] = Counter()
+        """How often attempts ended in which way."""
         self._device = device
         self._place = place
         self._environment = environment
         self._grace_seconds = grace_seconds
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._child: ChildProcess | None = None
-        self._code_version = ""
 
     def run(self) -> None:
         """Never raises: what went wrong is logged and in `exit_status`."""
@@ -70,9 +71,9 @@ class Runner:
         """What this runner holds, with how far the running attempt is."""
         return [self._with_progress(each) for each in self.asker.held()]
 
-    def stop(self) -> None:
+    def stop(self, stop: Stop) -> None:
         """Wakes a running attempt, which then ends."""
-        self._inbox.put(Stop())
+        self._inbox.put(stop)
 
     def cancel(self, held: Held) -> None:
         """The manager wants a held task no more."""
@@ -98,9 +99,9 @@ class Runner:
         try:
             self._ready_child(order)
         except OSError as error:
-            self.asker.hand_back(self._release(order, f"no child process: {error}"), order)
+            self.asker.hand_back(outcome.release(order, None, f"no child process: {error}"), order)
             raise QueueError(f"cannot start a child process: {error}") from error
-        return self._attempt(dataclasses.replace(order, code_version=self._code_version), task)
+        return self._attempt(order, task)
 
     def _attempt(self, order: Order, task: TaskReply) -> TaskReply | None:
         assert self._child is not None
@@ -119,16 +120,13 @@ class Runner:
 
     def _report(self, attempt: Attempt, ending: Ending) -> Report | None:
         """What to tell the manager of it; nothing when it was the manager that ended it."""
+        self.endings[ending.outcome] += 1
         self._log_ending(attempt.order, ending)
         if attempt.why == "cancel" and ending.outcome != COMPLETED:
             return None
-        reason = "the worker stops"
-        return outcome.message(attempt.order, ending) or self._release(attempt.order, reason)
-
-    def _release(self, order: Order, reason: str) -> Release:
-        return Release(
-            task_id=order.task_id, worker_id=self.name.text, attempt=order.attempt, reason=reason
-        )
+        reason = attempt.reason or "the worker stops"
+        told = outcome.message(attempt.order, ending)
+        return told or outcome.release(attempt.order, ending, reason)
 
     def _log_ending(self, order: Order, ending: Ending) -> None:
         label, task_id = self.name.label, order.task_id
@@ -146,10 +144,8 @@ class Runner:
         if self._child is not None and not self._child.fit_for(order.experiment):
             self._drop_child()
         if self._child is None:
-            root, log_path = self._place.root, Path(order.log)
-            self._code_version = code.version(root)
             self._child = ChildProcess(
-                root, order.experiment, self._environment, log_path, self._inbox
+                self._place.root, order.experiment, self._environment, Path(order.log), self._inbox
             )
 
     def _drop_child(self) -> None:

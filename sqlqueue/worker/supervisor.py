@@ -2,8 +2,10 @@
 
 Promises: begins with what earlier workers of this host left undelivered; a SIGTERM or
 Ctrl-C stops the children, hands back what they ran and ends; a second one ends at once,
-the children with it.  Exit status: 0 when every task is finished, 1 when a runner broke
-or something could not be delivered, 128 + the signal when it was stopped.
+the children with it.  SIGUSR1 announces that the machine will be taken away: the children
+are told and have the time that they need, until a SIGTERM follows.  Exit status: 0 when
+every task is finished or the time limit is over, 1 when a runner broke or something could
+not be delivered, 128 + the signal when it was stopped.
 What is not here: the database; torch.
 """
 
@@ -11,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -26,10 +30,13 @@ from sqlqueue.protocol import LEASE_SECONDS
 from sqlqueue.worker import devices, names
 from sqlqueue.worker import place as places
 from sqlqueue.worker.asking import Asker
+from sqlqueue.worker.attempt import STOP_SIGNALS, Stop
 from sqlqueue.worker.delivery import Delivery
 from sqlqueue.worker.devices import Device
 from sqlqueue.worker.heartbeat import Beater, Courier
+from sqlqueue.worker.limit import TimeLimit
 from sqlqueue.worker.names import Name
+from sqlqueue.worker.outcome import COMPLETED, STOPPED, UNAVAILABLE
 from sqlqueue.worker.place import Place
 from sqlqueue.worker.runner import Runner
 
@@ -41,7 +48,7 @@ LOOK_SECONDS: Final = 0.5
 """The system may hand a signal to any thread, and only the main one runs what it is for: it must
 not sleep for ever."""
 
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WORDS: Final = {COMPLETED: "completed", STOPPED: "given back", UNAVAILABLE: "could not run here"}
 
 log = logging.getLogger("sqlqueue.worker")
 
@@ -51,7 +58,7 @@ class WorkOptions:
     """`home`, or `address` and `token` without one.  No `gpus` and no `cpu`: what is there.
 
     `wait`: stay when every task is finished.  `grace_seconds`: what a child that is told to
-    stop may still take.
+    stop may still take.  `time_limit_seconds`: when to be over with everything.
     """
 
     home: Home | None = None
@@ -64,6 +71,7 @@ class WorkOptions:
     wait: bool = False
     lease_seconds: float = LEASE_SECONDS
     grace_seconds: float = GRACE_SECONDS
+    time_limit_seconds: float | None = None
 
 
 def work(options: WorkOptions) -> int:
@@ -90,6 +98,8 @@ class Supervisor:
     def __init__(self, place: Place, slots: Sequence[Device], options: WorkOptions) -> None:
         self._place = place
         self._options = options
+        limit = options.time_limit_seconds
+        self._limit = None if limit is None else TimeLimit(limit)
         self._stop = threading.Event()
         self._over = threading.Event()
         self._news: SimpleQueue[int | None] = SimpleQueue()
@@ -109,12 +119,14 @@ class Supervisor:
                 threading.Thread(target=serve, args=(self._over,), daemon=True).start()
             stopped_by = self._wait(len(threads))
         self._finish()
+        self._sum_up()
         return self._status() if stopped_by is None else 128 + stopped_by
 
     def _runner(self, name: Name, device: Device, runners: int) -> Runner:
         asker = Asker(
             self._place, self._delivery, name, device, self._stop,
             wait=self._options.wait, lease_seconds=self._options.lease_seconds,
+            limit=self._limit,
         )  # fmt: skip
         environment = devices.child_environment(device, runners)
         grace_seconds = self._options.grace_seconds
@@ -139,24 +151,47 @@ class Supervisor:
             with contextlib.suppress(Empty):
                 news = self._news.get(timeout=LOOK_SECONDS)
                 if news is not None:
-                    return self._stop_all(news, running)
+                    self._stop_all(self._stop_for(news), running)
+                    return news
                 running -= 1
+            if running and self._limit is not None and not self._limit.left_seconds():
+                log.warning("the time limit is over: stopping, what runs is given back")
+                self._stop_all(Stop("the worker's time limit", self._limit.grace_seconds), running)
+                return None
         return None
 
-    def _stop_all(self, number: int, running: int) -> int:
-        """Runners give back what they run; those that only wait for work are left waiting."""
-        log.warning("%s: stopping; once more ends at once", signal.Signals(number).name)
+    def _stop_for(self, number: int) -> Stop:
+        """What a signal means for what runs."""
+        name = signal.Signals(number).name
+        if number == signal.SIGUSR1:
+            log.warning("%s: what runs may save its state and is given back; SIGTERM hurries", name)
+            return Stop(f"preempted ({name})", math.inf)
+        log.warning("%s: stopping; once more ends at once", name)
+        return Stop(f"the worker stops ({name})")
+
+    def _stop_all(self, stop: Stop, running: int) -> None:
+        """Runners give back what they run; those that only wait for work are left waiting.
+
+        A signal hurries whoever has more time than usual; the next one ends all at once.
+        """
         self._stop.set()
-        for each in self._runners:
-            each.stop()
-        deadline = time.monotonic() + self._options.grace_seconds + LAST_WORDS_SECONDS
+        deadline, hurried = self._tell(stop), stop.grace_seconds is None
         while running > self._polling() and (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Empty):
                 news = self._news.get(timeout=min(left, 0.1))
-                if news is not None:
-                    os._exit(128 + news)  # the guards end the children
-                running -= 1
-        return number
+                if news is None:
+                    running -= 1
+                elif news != signal.SIGUSR1:
+                    if hurried:
+                        os._exit(128 + news)  # the guards end the children
+                    deadline, hurried = self._tell(self._stop_for(news)), True
+
+    def _tell(self, stop: Stop) -> float:
+        """Tells every runner; by when they are to be over."""
+        for each in self._runners:
+            each.stop(stop)
+        usual, own = self._options.grace_seconds, stop.grace_seconds
+        return time.monotonic() + (usual if own is None else own) + LAST_WORDS_SECONDS
 
     def _polling(self) -> int:
         return sum(each.asker.polling for each in self._runners)
@@ -172,6 +207,16 @@ class Supervisor:
                     client.announce(each.asker.announcement())
         for each in self._runners:
             each.name.release()
+
+    def _sum_up(self) -> None:
+        """What became of the attempts of this worker."""
+        endings: Counter[str] = Counter()
+        for each in self._runners:
+            endings.update(each.endings)
+        told = ", ".join(f"{count} {WORDS.get(how, how)}" for how, count in endings.items())
+        failed = not endings.keys() <= {COMPLETED, STOPPED}
+        why = "; `sqlqueue failures` tells why" if failed else ""
+        log.info("Ended: %s", f"{told}{why}" if told else "nothing was run")
 
     def _status(self) -> int:
         left = self._delivery.count()

@@ -51,7 +51,8 @@ class Surroundings:
         os.chdir(self._root)
         _restore_environ(self._environ)
         sys.path[:] = self._path
-        signal.signal(signal.SIGTERM, lambda *_: self._on_term())
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, lambda *_: self._on_term())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _redirect(log)
         self._restore_streams()

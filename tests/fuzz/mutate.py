@@ -81,6 +81,10 @@ PIECES = [
     "zip: [{seed: [1], x: [2]}]",
     "defaults:", "output_dir: 'r_{seed}'", "output_dir: '{dataset}/../{x}'", "experiment: m:open",
     "experiment: m:f", "priority: 3", "timeout: 1e3", "max_attempts: 2", "combinations:", "p:",
+    "seeds: range(3)", "extends: base.yaml", "x.y: [1, 2]", "x.y.z: 3", "x: {y: 1}", "z.a: 1",
+    "x: [{y: 1}, {z: 2}, {}]", "when: {if: {seed: 1}, then: {x: [1, 2]}}",
+    "when: [{if: {seed: [1, 2], dataset: mnist}, then: {x.y: 5, width: [1, 2]}}]",
+    "exclude: [{x.y: 1, seed: 2}, {x: [{y: 1}, 2]}]", "decay: 'linspace(0, 1, 3)'",
     "{seed: &a [1, 2]}", "x: {y: [1, {z: 2}]}", "dataset: [digits, mnist]", "decay: 5e-4",
 ]  # fmt: skip
 
@@ -91,6 +95,9 @@ VALUES = [
     "[]", "[1, 1.0, x]", "[1, [2]]", "{a: 1}", "{a: {b: [1]}}", "*base", "'{seed}'", "'a/../b'",
     "'\u202e'", '"\\e[2J"', "2023-01-01", "12:30", "9" * 30, "seed", "dataset", "m:f", "m:open",
     "combinations", "poisoning", "output_dir", "defaults", "exclude", "include", "zip", "digits",
+    "when", "if", "then", "extends", "range(3)", "'range(1, 4)'", "'linspace(0, 1, 3)'",
+    "'logspace(-2, 0, 3)'", "range(0)", "'range(1, 9, 0)'", "range(9999999999)", "rang(3)",
+    "range(", "x.y", "x", "x.y.z", ".x", "x.", "{y: 1, z: 2}", "{a.b: 1}",
 ]  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from sqlqueue import protocol, sweep_files
 from sqlqueue.errors import ExperimentError, MessageTooLarge, ProtocolError, SweepError
 from sqlqueue.manager.framing import Framer
 from sqlqueue.plan import sweep as sweeps
+from sqlqueue.plan.extends import Source, wanted
+from sqlqueue.plan.signature import digest
 from sqlqueue.plan.task import Experiment, Parameter
 from sqlqueue.visible import printable
 
@@ -142,10 +144,13 @@ EXPERIMENTS = {
             Parameter("data_dir", "str", "data", runtime_only=True),
         ),
     ),
-    "m:f": Experiment("m:f", (Parameter("seed", "int"), Parameter("x", default=None))),
+    "m:f": Experiment(
+        "m:f",
+        (Parameter("seed", "int"), Parameter("x", default=None), Parameter("z", default={"a": 0})),
+    ),
     "m:open": Experiment("m:open", (Parameter("b", "int", 1, optional=True),), open_ended=True),
 }
-PLACED = re.compile(rf"{re.escape(FILE)}:(\d+): .", re.DOTALL)
+PLACED = re.compile(rf"(?:{re.escape(FILE)}|base\.yaml):(\d+): .", re.DOTALL)
 
 
 def lookup(name: str) -> Experiment:
@@ -158,12 +163,21 @@ def sweep(data: bytes) -> list[str]:
     """A file is a sweep, or a `SweepError` each line of which names file and line."""
     try:
         text = sweep_files.decoded(Path(FILE), data)
-        found = sweeps.load([(FILE, text)], lookup)
+        found = sweeps.load([extended(text)], lookup)
     except SweepError as error:
         placed(error.message, data)
         return [f"refused {each}" for each in set(kinds_of_problems(error.message))]
     cells(found)
     return ["sweep" if found.count else "empty"]
+
+
+BASE = ("base.yaml", "defaults: {output_dir: 'r_{seed}', seed: 5}\nseeds: range(2)\n")
+
+
+def extended(text: str) -> Source:
+    """The text with the one file that there is, if that is what it extends."""
+    names = [name for name, _ in wanted(text)]
+    return Source(FILE, text, (BASE,) if "base.yaml" in names else (), not {*names} - {"base.yaml"})
 
 
 def kinds_of_problems(problems: str) -> list[str]:
@@ -187,6 +201,8 @@ def cells(found: sweeps.Sweep) -> None:
     assert len(tasks) == min(count, MOST_TASKS), f"{len(tasks)} cells, counted {count}"
     if count > MOST_TASKS:
         return
+    for each in found.tasks():
+        assert each.signature == digest(found.experiments[each.experiment], each.parameters)
     folders = found.output_dirs()
     assert set(folders) == {each.output_dir for each in tasks}
     for each in tasks:

@@ -1,0 +1,78 @@
+"""Messages as lines of JSON, and back: how they are written, and read however they are written.
+
+msgspec checks and decodes; where it refuses a number that is not finite, the standard
+library reads the text and msgspec checks what was read.  Pure.  What is not here: the messages
+(`protocol.py`), sockets.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+from sqlqueue.errors import MessageTooLarge, ProtocolError
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode(message: msgspec.Struct, *, free_form: bool) -> bytes:
+    """The message as one line.  `free_form`: values of the user's may be NaN or infinite."""
+    if free_form:
+        text = json.dumps(msgspec.to_builtins(message), separators=(",", ":"))
+        return text.encode() + b"\n"
+    return _encoder.encode(message) + b"\n"
+
+
+def decode(
+    line: bytes | bytearray, decoder: msgspec.json.Decoder[Any], kind: Any, most_bytes: int
+) -> Any:
+    """The message of that kind; raises `ProtocolError` with what is wrong and where."""
+    if len(line) > most_bytes:
+        raise MessageTooLarge(f"a message holds at most {most_bytes} bytes")
+    try:
+        return decoder.decode(line)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _decode_slowly(line, kind)
+
+
+def _decode_slowly(line: bytes | bytearray, kind: Any) -> Any:
+    """For what msgspec's parser refuses and Python's reads: NaN, lone surrogates."""
+    try:
+        value = json.loads(line.decode("utf-8"), parse_int=_integer)
+        return msgspec.convert(_printable(value), kind)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"not a message of the protocol: {error}") from None
+    except RecursionError:
+        raise ProtocolError("not a message of the protocol: nested too deeply") from None
+    except ValueError as error:
+        raise ProtocolError(f"not one JSON object in UTF-8: {error}") from None
+
+
+def _integer(text: str) -> int | str:
+    """One with more digits than Python reads (a bound against slow conversion) stays a text."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _printable(value: Any) -> Any:
+    """Lone surrogates have no UTF-8 form: they become their escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    return value
+
+
+def is_complete(text: bytes | bytearray) -> bool:
+    """Whether `text`, which has no line end yet, is one whole JSON value."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

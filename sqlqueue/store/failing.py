@@ -1,0 +1,205 @@
+"""What failed and what could not be run, by what was said of it.
+
+Every function takes a connection inside a transaction, and changes nothing.  However many tasks
+failed, what is kept in memory is what their groups have in common.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, and_, func, select
+
+from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.plan.headline import headline
+from sqlqueue.plan.kind import Said, said
+from sqlqueue.plan.selector import Selector
+from sqlqueue.plan.signature import canonical
+from sqlqueue.protocol import CANNOT_RUN
+from sqlqueue.store import selecting
+from sqlqueue.store.reruns import FAILED, IN_VAIN
+from sqlqueue.store.schema import attempts, tasks
+
+MOST_NAMED: Final = 5
+MOST_GROUPS: Final = 500
+"""Beyond them, what is rare is told together."""
+LATELY_ATTEMPTS: Final = 1000
+"""So many attempts back it is looked for what could not be run: the table may hold millions."""
+LATELY_COMPLETED: Final = 20_000
+"""So many completed attempts back it is looked for what tells failures from them."""
+TOLD: Final = (State.PENDING, State.RUNNING, State.FAILED, State.COMPLETED)
+REST: Final = Said("FAILED", ("what else was said",), ())
+
+
+@dataclass(slots=True)
+class Group:
+    """Tasks whose last failure was of one kind; `shared`: parameters with one value in all.
+
+    `final`: failed for good; `kept`: so too, but they ran once more and have results of before.
+    """
+
+    said: Said
+    count: int = 0
+    final: int = 0
+    kept: int = 0
+    phases: Counter[str] = field(default_factory=Counter)
+    task_ids: list[str] = field(default_factory=list)
+    shared: dict[str, Any] | None = None
+    example: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, failed: RowMapping, told: Said, phase: str, parameters: dict[str, Any]) -> None:
+        """One more task."""
+        self.said = self.said.joined(told) if self.said.fixed == told.fixed else self.said
+        self.count += 1
+        self.final += failed["state"] == State.FAILED.value
+        self.kept += failed["state"] == State.COMPLETED.value
+        self.phases[phase] += 1
+        if len(self.task_ids) < MOST_NAMED:
+            self.task_ids.append(failed["task_id"])
+        if self.shared is None:
+            self.shared = parameters
+            names = ("task_id", "number", "worker_id", "host", "device", "log_file", "error")
+            self.example = {name: failed[name] for name in names}
+        else:
+            self.shared = {
+                name: value
+                for name, value in self.shared.items()
+                if name in parameters and canonical(parameters[name]) == canonical(value)
+            }
+
+    def others(self, parameters: Mapping[str, Any]) -> None:
+        """A task that is none of these: what it has too tells nothing."""
+        self.shared = {
+            name: value
+            for name, value in (self.shared or {}).items()
+            if name not in parameters or canonical(parameters[name]) != canonical(value)
+        }
+
+
+def groups(connection: Connection, selector: Selector) -> list[Group]:
+    """Tasks that are not completed and failed last time, or ran once more in vain, by the kind, the
+    most frequent first."""
+    found: dict[str, Group] = {}
+    for failed, phase in _failed(connection, selector):
+        told = said(failed["outcome"], failed["error"])
+        known = told.kind in found or len(found) < MOST_GROUPS
+        group = found.setdefault(told.kind if known else REST.kind, Group(told if known else REST))
+        group.add(failed, told, phase, json.loads(failed["parameters"]))
+    for each in found.values():
+        each.shared = each.shared if each.count > 1 else {}
+    _tell_apart(connection, found)
+    return sorted(found.values(), key=lambda each: (-each.count, each.task_ids))
+
+
+def _tell_apart(connection: Connection, found: Mapping[str, Group]) -> None:
+    """Leaves in each group what no other task that was tried has."""
+    if not any(each.shared for each in found.values()):
+        return
+    completed = (
+        select(tasks.c.parameters)
+        .join(attempts, attempts.c.signature == tasks.c.signature)
+        .where(attempts.c.outcome == Outcome.COMPLETED.value)
+        .order_by(attempts.c.id.desc())
+        .limit(LATELY_COMPLETED)
+    )
+    for text in connection.execute(completed).scalars():
+        parameters = json.loads(text)
+        for group in found.values():
+            group.others(parameters)
+    for failed, _ in _failed(connection, Selector()):
+        kind = said(failed["outcome"], failed["error"]).kind
+        parameters = json.loads(failed["parameters"])
+        for name, group in found.items():
+            if name != kind and group.shared:
+                group.others(parameters)
+
+
+def _failed(connection: Connection, selector: Selector) -> Iterator[tuple[RowMapping, str]]:
+    """The last failure of each task that is selected and not finished well, with its phase."""
+    after: int | None = 0
+    while after is not None:
+        bite = selecting.bite(connection, selector, after)
+        phase_of = {each.signature: each.phase for each in bite.tasks if each.state in TOLD}
+        for row in connection.execute(_last_failures(list(phase_of))).mappings():
+            yield row, phase_of[row["signature"]]
+        after = bite.next
+
+
+def _last_failures(signatures: list[str]) -> Any:
+    column = attempts.c
+    last = (
+        select(column.signature, func.max(column.number).label("number"))
+        .join(tasks, tasks.c.signature == column.signature)
+        .where(column.signature.in_(signatures), column.outcome.in_(FAILED))
+        .where(column.number > tasks.c.rerun_after)
+        .where((tasks.c.state != State.COMPLETED.value) | IN_VAIN)
+        .group_by(column.signature)
+        .subquery()
+    )
+    return (
+        select(attempts, tasks.c.task_id, tasks.c.state, tasks.c.parameters)
+        .join(last, and_(last.c.signature == column.signature, last.c.number == column.number))
+        .join(tasks, tasks.c.signature == column.signature)
+        .order_by(tasks.c.id)
+    )
+
+
+def failures(connection: Connection) -> list[dict[str, Any]]:
+    """Failed tasks by the kind of their last failure, the most frequent first."""
+    column = attempts.c
+    last = (
+        select(column.signature, func.max(column.number).label("number"))
+        .join(tasks, tasks.c.signature == column.signature)
+        .where(tasks.c.state == State.FAILED.value, column.outcome.in_(FAILED))
+        .group_by(column.signature)
+        .subquery()
+    )
+    query = (
+        select(tasks.c.task_id, column.outcome, column.error)
+        .join(last, last.c.signature == tasks.c.signature)
+        .join(attempts, and_(column.signature == last.c.signature, column.number == last.c.number))
+        .order_by(tasks.c.id)
+    )
+    found: dict[str, tuple[Said, list[str]]] = {}
+    for task_id, outcome, error in connection.execute(query):
+        told = said(outcome, error)
+        before, ids = found.get(told.kind, (told, []))
+        ids.append(task_id)
+        found[told.kind] = (before.joined(told), ids)
+    return [
+        {"error": told.heading, "outcome": told.outcome, "count": len(ids), "kind": kind,
+         "task_ids": ids[:MOST_NAMED]}
+        for kind, (told, ids) in sorted(found.items(), key=lambda each: -len(each[1][1]))
+    ]  # fmt: skip
+
+
+def given_back(connection: Connection) -> list[dict[str, Any]]:
+    """Waiting tasks that a worker lately could not run where it is, by what it said."""
+    newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
+    query = (
+        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error, tasks.c.state)
+        .join(tasks, tasks.c.signature == attempts.c.signature)
+        .where(attempts.c.id > newest - LATELY_ATTEMPTS, attempts.c.number > tasks.c.rerun_after)
+        .where(attempts.c.outcome == Outcome.RELEASED.value)
+        .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
+        .order_by(attempts.c.id)
+    )
+    # The state is looked at here: asked for there, it would have every waiting task looked at.
+    rows = (each for each in connection.execute(query) if each.state == State.PENDING)
+    return _grouped((row.task_id, f"{row.worker_id} {headline(row.error)}") for row in rows)
+
+
+def _grouped(told: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Tasks by what was said of them, the most frequent first."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for task_id, text in told:
+        found[text][task_id] = None
+    ordered = sorted(found.items(), key=lambda each: -len(each[1]))
+    return [
+        {"error": text, "count": len(ids), "task_ids": list(ids)[:MOST_NAMED]}
+        for text, ids in ordered
+    ]

@@ -1,0 +1,134 @@
+"""What cells took, kept by shape and kind of device; and the tasks that fit a time.
+
+Every function takes a connection inside a transaction.  Bounded: so many shapes are told apart,
+of each the last runs are kept; beyond that, cells are told apart by experiment and cost alone.
+What is not here: what durations say of other cells (`plan/pace.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from sqlqueue.lifecycle import State
+from sqlqueue.plan.pace import Paces, Seen, Shape
+from sqlqueue.store.counting import EVERY
+from sqlqueue.store.planned import paces, shapes, tallies
+from sqlqueue.store.reading import PENDING
+from sqlqueue.store.schema import tasks
+
+MOST_SHAPES: Final = 2000
+LAST_RUNS: Final = 9
+
+_ADD_SHAPE: Final = insert(shapes).on_conflict_do_nothing()
+_SHAPE_OF: Final = select(tasks.c.shape_id).where(tasks.c.signature == bindparam("signature"))
+_PACE: Final = select(paces.c.runs, paces.c.seconds).where(
+    paces.c.shape_id == bindparam("of_shape"), paces.c.kind == bindparam("of_kind")
+)
+_KEEP: Final = insert(paces)
+_KEEP_PACE: Final = _KEEP.on_conflict_do_update(
+    index_elements=["shape_id", "kind"],
+    set_={"runs": _KEEP.excluded.runs, "seconds": _KEEP.excluded.seconds},
+)
+_OF_SHAPE: Final = (
+    PENDING.where(tasks.c.shape_id == bindparam("shape"))
+    .order_by(tasks.c.priority.desc(), tasks.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def shape_ids(connection: Connection, wanted: Iterable[Shape]) -> dict[str, int]:
+    """The ids of shapes by their keys, of new ones too; those for which there is no room have
+    that of their coarse shape."""
+    by_key = {each.key: each for each in wanted}
+    known = _ids(connection, by_key)
+    new = [each for key, each in by_key.items() if key not in known]
+    if not new:
+        return known
+    room = max(0, MOST_SHAPES - connection.execute(select(func.count(shapes.c.id))).scalar_one())
+    coarse = {each.key: each.coarse for each in new[room:]}
+    added = {each.key: each for each in (*new[:room], *coarse.values())}
+    rows = [
+        {
+            "key": each.key,
+            "experiment": each.experiment,
+            "cost": each.cost,
+            "parameters": json.dumps(each.parameters),
+        }
+        for each in added.values()
+    ]
+    connection.execute(_ADD_SHAPE, rows)
+    found = _ids(connection, added)
+    named = {key: found[each.key] for key, each in coarse.items()}
+    return known | found | named
+
+
+def _ids(connection: Connection, keys: Collection[str]) -> dict[str, int]:
+    query = select(shapes.c.key, shapes.c.id).where(shapes.c.key.in_(list(keys)))
+    return {row.key: row.id for row in connection.execute(query)}
+
+
+def learn(connection: Connection, signature: str, kind: str, seconds: float) -> bool:
+    """Notes what a task took; whether that tells anything."""
+    shape = connection.execute(_SHAPE_OF, {"signature": signature}).scalar()
+    if not shape or seconds <= 0:
+        return False
+    before = connection.execute(_PACE, {"of_shape": shape, "of_kind": kind}).first()
+    last = [*(json.loads(before.seconds) if before else []), seconds][-LAST_RUNS:]
+    runs = (before.runs if before else 0) + 1
+    row = {"shape_id": shape, "kind": kind, "runs": runs, "seconds": json.dumps(last)}
+    connection.execute(_KEEP_PACE, [row])
+    return True
+
+
+def known_shapes(connection: Connection) -> dict[int, Shape]:
+    """Every shape by its id."""
+    return {
+        row.id: Shape(row.experiment, row.cost, json.loads(row.parameters), row.key)
+        for row in connection.execute(select(shapes))
+    }
+
+
+def known_paces(connection: Connection, known: dict[int, Shape]) -> Paces:
+    """What is known of durations."""
+    return Paces(
+        Seen(known[row.shape_id], row.kind, tuple(json.loads(row.seconds)), row.runs)
+        for row in connection.execute(select(paces))
+    )
+
+
+def shape_id_of(connection: Connection, signature: str) -> int:
+    """The shape of a task; 0 when it is not known."""
+    return connection.execute(_SHAPE_OF, {"signature": signature}).scalar() or 0
+
+
+def waiting(connection: Connection) -> list[tuple[int, int, int]]:
+    """What may be handed out, as (shape, priority, number of tasks)."""
+    tally = tallies.c
+    query = select(tally.shape_id, tally.priority, tally.cells).where(
+        tally.phase_id == EVERY,
+        tally.state == State.PENDING.value,
+        tally.held == 0,
+        tally.cells > 0,
+    )
+    return [(shape, priority, cells) for shape, priority, cells in connection.execute(query)]
+
+
+def candidates(
+    connection: Connection, ordered: Sequence[int], most: int, without: Collection[str]
+) -> list[tuple[int, str]]:
+    """Pending tasks of these shapes as (key, task id), one shape after the other."""
+    found: list[tuple[int, str]] = []
+    for shape in dict.fromkeys(ordered):
+        query: Any = _OF_SHAPE
+        if without:
+            query = query.where(tasks.c.experiment.not_in(list(without)))
+        rows = connection.execute(query, {"shape": shape, "most": most - len(found)})
+        found += [(row.id, row.task_id) for row in rows]
+        if len(found) >= most:
+            break
+    return found
