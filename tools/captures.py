@@ -11,7 +11,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from sqlqueue import protocol
 from sqlqueue.failing import failures
 from sqlqueue.home import NAME, Home
 from sqlqueue.home_lock import HomeLock
+from sqlqueue.initialise import initialise, survey
 from sqlqueue.lifecycle import BREAKER_CELLS
 from sqlqueue.manager.committer import Committer, Job
 from sqlqueue.protocol import NewTask, Reply, Request, TaskReply
 from sqlqueue.report import status_lines
 from sqlqueue.report_failures import failure_lines
+from sqlqueue.report_init import survey_lines
 from sqlqueue.report_run import summary_lines
 from sqlqueue.store.summary import offline_status
 from sqlqueue.tables import Page
@@ -112,15 +114,21 @@ def made(make: Callable[[Made], None]) -> Iterator[Made]:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder) / NAME)
         home.create()
-        with HomeLock(home, "captures") as lock:
-            committer = Committer(home, lock=lock, breaker_cells=BREAKER_CELLS, wall=lambda: NOON)
-            committer.open()
-            try:
-                queue = Made(home, committer)
-                make(queue)
-            finally:
-                committer.close()
+        with opened(home) as queue:
+            make(queue)
         yield queue
+
+
+@contextmanager
+def opened(home: Home) -> Iterator[Made]:
+    """A queue that is managed here."""
+    with HomeLock(home, "captures") as lock:
+        committer = Committer(home, lock=lock, breaker_cells=BREAKER_CELLS, wall=lambda: NOON)
+        committer.open()
+        try:
+            yield Made(home, committer)
+        finally:
+            committer.close()
 
 
 def cells(widths: list[int], seeds: int, **more: Any) -> list[dict[str, Any]]:
@@ -190,6 +198,45 @@ def _of_disaster(task: TaskReply) -> str:
     return _error(task, POISON if task.config["layers"] else "ValueError: no data in data/digits")
 
 
+PLANNED = """\
+defaults:
+  output_dir: results/{phase}
+  experiment: {{name: train, command: "sh train.sh {{width}} {{poison_ratio}} {{seed}}"}}
+{phase}:
+  combinations: {{{axes}}}
+"""
+BEFORE = {
+    "width": "width: [1, 4, 16], poison_ratio: 0, seed: [1, 2, 3, 4, 5]",
+    "attack": "width: 4, poison_ratio: [0, 0.2, 0.4], seed: [1, 2, 3, 4, 5]",
+}
+AFTER = BEFORE | {
+    "width": "width: [1, 4, 32], poison_ratio: 0, seed: [1, 2, 3, 4, 5]",
+    "defence": "width: 4, poison_ratio: [0.4, 0.6], seed: [1, 2, 3, 4, 5]",
+}
+
+
+def plan() -> list[str]:
+    """What a dry run says when one file has changed, another has not, and a third is new."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder) / NAME)
+        (home.root / "train.sh").touch()
+        initialise(home, _written(home.root, BEFORE), print, _unseen)
+        with opened(home) as queue:
+            queue.work(lambda task: "done" if task.config["width"] < 16 else None)
+        added = survey(home, _written(home.root, AFTER), _unseen)
+        return survey_lines(added, home.root, Page(80))
+
+
+def _written(root: Path, phases: dict[str, str]) -> list[Path]:
+    for name, axes in phases.items():
+        (root / f"{name}.yaml").write_text(PLANNED.format(phase=name, axes=axes))
+    return [root / f"{name}.yaml" for name in phases]
+
+
+def _unseen(_total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda _done: None)
+
+
 HEAD = """\
 # What it looks like
 
@@ -206,6 +253,8 @@ def page() -> str:
         shown = "\n".join([f"$ {command}", *lines])
         parts.append(f"## {title}\n\n```\n{shown}\n```\n")
 
+    command = "sqlqueue init --dry-run width.yaml attack.yaml defence.yaml"
+    show("A plan", command, plan())
     with made(study) as queue:
         found = queue.figures()
         status = "sqlqueue status"

@@ -34,7 +34,7 @@ What a researcher does in a week, from Monday's first sweep to Sunday's old resu
 |---|---|---|
 | Monday | two figures of a paper, which overlap | [SWEEPS](SWEEPS.md), [STATUS](STATUS.md) |
 | Tuesday | a training script of one's own | [EXPERIMENTS](EXPERIMENTS.md#a-command) |
-| Wednesday | the grid grows; the plan comes first | [COMMANDS](COMMANDS.md#sqlqueue-init-files) |
+| Wednesday | the grid grows; what waits is steered | [COMMANDS](COMMANDS.md#selectors) |
 | Thursday | more memory than there is | [COMMANDS](COMMANDS.md#sqlqueue-failures-selector) |
 | Friday | a cure, a `retry`; a machine that is taken away | [PREEMPTION](PREEMPTION.md) |
 | Saturday | a fault in the script: once more | [COMMANDS](COMMANDS.md#sqlqueue-rerun-selector) |
@@ -71,17 +71,25 @@ def tuesday(week: Replay) -> None:
     week.type("sqlqueue init own.yaml")
     week.type(WORK)
     week.type("sqlqueue logs own_0_1 --tail 2")
-    week.expect(own=4)
+    week.expect(own=2)
 
 
 def wednesday(week: Replay) -> None:
     week.day("Wednesday", "A wider layer. First the plan: what is new, and how long it will take.")
     week.edit("own.yaml", "hidden: [16, 64]", "hidden: [16, 64, 128]")
     said = week.type("sqlqueue init --dry-run own.yaml")
-    need("2 new tasks" in said, "only what is new is planned")
+    need("1 new task:" in said, "only what is new is planned")
     week.type("sqlqueue init own.yaml")
+    week.tell("It may wait; and come first after all.")
+    week.type("sqlqueue pause phase=own")
+    week.type("sqlqueue status")
+    need(week.figures()["phases"][-1]["paused"], "what was asked for is so")
+    week.type("sqlqueue resume phase=own && sqlqueue priority 10 phase=own 'hidden>64'")
+    week.tell("What destroys shows first what it would do, and asks; scripts say `--yes`.")
+    said = week.type("sqlqueue cancel 'hidden>64' --dry-run")
+    need("1 pending" in said, "what would be cancelled is told")
     week.type(WORK)
-    week.expect(own=6)
+    week.expect(own=3)
 
 
 def thursday(week: Replay) -> None:
@@ -92,7 +100,7 @@ def thursday(week: Replay) -> None:
     week.type("sqlqueue status")
     said = week.type("sqlqueue failures")
     need("OOM" in said and "hidden=8192" in said, "out of memory is told, and of which cells")
-    week.expect(own=6)
+    week.expect(own=3)
 
 
 def friday(week: Replay) -> None:
@@ -108,9 +116,9 @@ def friday(week: Replay) -> None:
     )
     week.type("git commit -qam 'The spread is a standard deviation'")
     said = week.type("sqlqueue retry state=failed phase=own")
-    need("2" in said, "both are tried again")
+    need("1 task" in said, "it is tried again")
     week.type(f"({MEMORY}; {WORK})")
-    week.expect(own=8)
+    week.expect(own=4)
     week.tell(
         "Then a long cell, on a machine that will be taken away: SIGUSR1 announces it. The "
         "built-in experiment saves its state, and is given back without being charged."
@@ -154,10 +162,10 @@ def saturday(week: Replay) -> None:
     week.tell("Each old row stays until its new one takes its place, in every directory at once.")
     week.type("sqlqueue rerun phase=own --dry-run")
     week.type("sqlqueue rerun phase=own --yes")
-    week.expect(own=8)
+    week.expect(own=4)
     need(before == {e["signature"]: e["accuracy"] for e in week.rows("own")}, "old rows stand")
     week.type(f"({MEMORY}; {WORK})")
-    week.expect(own=8)
+    week.expect(own=4)
     after = {each["signature"]: each["accuracy"] for each in week.rows("own")}
     need(before.keys() == after.keys() and before != after, "new rows took their places")
     week.tell("From any row of a CSV to the attempt that made it, and to the one that it replaced:")
@@ -175,23 +183,23 @@ def sunday(week: Replay) -> None:
     week.write(
         "old/results.csv",
         "Seed;hidden;lr;accuracy;loss\n"
-        "2;16;0,1;0,7978;1,5503\n"
         "2;16;0,5;0,9156;0,3111\n"
-        "2;64;0,1;0,8711;1,1046\n"
-        "3;16;0,1;0,7644;1,5712\n"
-        "3;32;0,1;0,8422;1,3150\n"
+        "2;64;0,5;0,9511;0,2046\n"
+        "3;16;0,5;0,9044;0,3312\n"
+        "3;32;0,5;0,9422;0,2450\n"
+        "3;64;0,5;0,9489;0,2101\n"
         "2;16;0,5;0,9244;0,2987\n",
     )
     week.type("cat old/results.csv")
     said = week.type("sqlqueue import old/results.csv --dry-run", status=1)
     need("Would be adopted: 3 rows of 6" in said, "three fit, the others are told")
     week.type("sqlqueue import old/results.csv --yes", status=1)
-    week.expect(own=11)
+    week.expect(own=7)
     week.tell("The rest is computed. What two lines contradict each other about is measured too.")
     week.type(f"({MEMORY}; {WORK})")
     week.type("sqlqueue status")
     week.type("sqlqueue verify")
-    week.expect(widths=4, attack=6, own=24, long=1)
+    week.expect(widths=4, attack=6, own=12, long=1)
     need(week.figures()["done"], "everything is finished")
 
 
