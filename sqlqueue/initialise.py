@@ -96,9 +96,14 @@ def initialise(
         phases = pruning.look(ask, home, sweep, added, number)
         if prune is not Pruning.NOT:
             pruning.prune(ask, added, number, phases, yes=prune is Pruning.UNASKED)
+    _note_other_code(home, added, declarations)
+    return added
+
+
+def _note_other_code(home: Home, added: Added, declarations: Declarations) -> None:
+    """Says which of the completed cells come from other code than today's."""
     commands = {name: each.command for name, each in declarations.memories.items()}
     added.notes += code_today.differences(home.root, added.reused, commands)
-    return added
 
 
 def checked(home: Home, files: Sequence[Path]) -> list[Text]:
@@ -193,7 +198,8 @@ def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: boo
         cells = _counting(sweep.tasks(), advance)
         found = counted(home, folders, cells, given, set_aside=set_aside)
     added = Added(found.phases, notes=_notes(sweep, declarations), directories=folders)
-    added.shared_with = found.shared_with
+    added.shared_with, added.reused = found.shared_with, found.reused
+    _note_other_code(home, added, declarations)
     judged = pruning.judge(added, home, given, found.stands)
     added.lose({phase: states for phase, states in found.gone.items() if phase in judged})
     return added

@@ -75,7 +75,11 @@ def test_from_wrong_code_to_rows_replaced_in_both_directories(study: Study) -> N
     assert values(study, "one") == {1: 11, 2: 12, 3: 13}
     assert "other code" not in study.init(*files)
     mend(study)
+    planned = study.cli.ok("init", "--dry-run", *files)
     said = study.init(*files)
+    assert [each for each in said.splitlines() if "other code" in each] == [
+        each for each in planned.splitlines() if "other code" in each
+    ]
     found = re.findall(r"note: (\w+): (\d) completed with other code .*`sqlqueue (.*)`", said)
     assert [each[:2] for each in found] == [("one", "3"), ("two", "3")]
     before = values(study, "one"), values(study, "two")

@@ -31,11 +31,12 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     book.estimates.note()
     if added.due:
         _deliver_known(book, added.due, context)
+    cells = {(each.phase, each.signature): each.experiment for each in request.tasks}
     completed = any(each.completed for each in added.phases.values())
     return protocol.AddedReply(
         phases=added.phases,
         delivered=len(added.due),
-        reused=adding.reused(connection, request.tasks) if completed else [],
+        reused=adding.reused(connection, cells) if completed else [],
         shared_with=added.shared_with,
     )
 

@@ -90,9 +90,11 @@ def add(
     return Addition(tally.phases(), due, tally.shared_with(connection))
 
 
-def reused(connection: Connection, new: Sequence[NewTask]) -> list[Reused]:
-    """Those cells that are completed, counted by the version of the code that they come from."""
-    cells = {(each.phase, each.signature): each.experiment for each in new}
+def reused(connection: Connection, cells: Mapping[tuple[str, str], str]) -> list[Reused]:
+    """Those cells that are completed, counted by the version of the code that they come from.
+
+    `cells`: the experiments by phase and signature.
+    """
     query = (
         select(tasks.c.signature, attempts.c.code_version)
         .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted)

@@ -20,7 +20,7 @@ from sqlqueue.lifecycle import MAX_LOSSES, State
 from sqlqueue.plan.pace import shape_of
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import PhaseCounts, PhaseStands
-from sqlqueue.store import engine, filing, pace, records
+from sqlqueue.store import adding, engine, filing, pace, records
 from sqlqueue.store.directories import refuse_unclaimable
 from sqlqueue.store.schema import phases, results, task_phases, tasks
 
@@ -52,12 +52,13 @@ _GONE: Final = (
 @dataclass(slots=True)
 class Survey:
     """What `init` would find; see `Added`.  `gone`: what is wanted by a phase and among no cells,
-    by phase and state, of every phase."""
+    by phase and state, of every phase.  `reused`: by phase, experiment and code."""
 
     phases: dict[str, PhaseCounts] = field(default_factory=dict)
     shared_with: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     stands: dict[str, PhaseStands] = field(default_factory=dict)
     gone: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    reused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
 def survey(
@@ -114,6 +115,13 @@ class _Surveyor:
         stored = _stored(self._connection, signatures)
         first = {key: phase for key, (phase, _) in stored.items()}
         counted = _earlier(self._connection, signatures, first)
+        self._reuse(
+            {
+                key: each.experiment
+                for key, each in cells.items()
+                if key not in counted and stored.get(key[1], ("", False))[1]
+            }
+        )
         for phase, signature in cells:
             if (phase, signature) in counted:
                 continue
@@ -125,6 +133,10 @@ class _Surveyor:
                 self._new(cells[phase, signature], self._tally[phase])
         rows = [{"phase": phase, "signature": signature} for phase, signature in cells]
         self._connection.execute(insert(_seen).on_conflict_do_nothing(), rows)
+
+    def _reuse(self, completed: dict[_Key, str]) -> None:
+        for each in adding.reused(self._connection, completed) if completed else []:
+            self._found.reused[each.phase, each.experiment, each.code] += each.count
 
     def _known(self, phase: str, first: str, completed: bool) -> None:
         if first == phase:
