@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from acceptance import Study
+from thinned import thin
 
 from sqlqueue.home import NAME, Home
 from support import Cli, ManagerProcess, environment, texts
@@ -131,3 +132,8 @@ def study(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Stu
     made = Study(cli, manager_process)
     yield made
     made.end()
+
+
+@pytest.hookimpl(tryfirst=True)  # before what is marked is chosen from
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    thin(items)

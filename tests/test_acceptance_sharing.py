@@ -93,6 +93,7 @@ def test_an_edited_file_adds_only_the_new_cells(study: Study) -> None:
     assert ids == ["grid_0_42", "grid_1_42", "grid_2_42"]
 
 
+@pytest.mark.slow
 def test_directories_spelled_differently_are_one(study: Study) -> None:
     (study.root / "results").mkdir()
     (study.root / "link").symlink_to("results")
@@ -103,6 +104,7 @@ def test_directories_spelled_differently_are_one(study: Study) -> None:
     assert len(study.figures()["directories"]) == 1
 
 
+@pytest.mark.slow
 def test_a_file_of_the_users_own_is_refused_named_and_left(study: Study) -> None:
     own = study.root / "results" / "final_results.csv"
     own.parent.mkdir()

@@ -128,7 +128,7 @@ def test_prune_gives_up_a_rerun_and_keeps_its_result(study: Study) -> None:
     study.cli.ok("init", "--prune", "--yes", sweep(study, "a", seed=[2]))
     assert study.totals() == {"completed": 1, "pending": 1}
     assert study.cli("verify").returncode == 0
-    assert len(study.rows("results")) == 1
+    assert len(study.rows("results_a")) == 1
 
 
 def test_prune_asks_a_person(study: Study) -> None:

@@ -106,6 +106,7 @@ def test_the_median_withstands_what_fedavg_does_not(cell: Cells) -> None:
     assert median["mean_test_acc"] > mean["mean_test_acc"]
 
 
+@pytest.mark.slow
 def test_label_skew_serves_clients_unequally(cell: Cells) -> None:
     alike, skewed = (cell(model_type="lr", alpha=alpha) for alpha in (100.0, 0.1))
     assert skewed["std_test_acc"] > 2 * alike["std_test_acc"]
@@ -247,6 +248,7 @@ def test_the_weights_of_the_best_round_are_the_result(cell: Cells) -> None:
     assert same(cell(**shorter), whole)
 
 
+@pytest.mark.slow
 def test_patience_ends_training_and_keeps_the_best_round(cell: Cells) -> None:
     whole = cell(**OVERFITTING)
     patient = cell(**OVERFITTING, early_stopping_patience=2)

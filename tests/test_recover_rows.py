@@ -374,6 +374,7 @@ def unreadable(file: Path) -> Iterator[None]:
         unmount(file)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_it_says_so_and_changes_nothing(original: Lost, tmp_path: Path) -> None:
     need_root("to mount a small filesystem")
     with tmpfs(tmp_path / "small", "8m") as small:

@@ -67,6 +67,7 @@ def test_a_whole_run_without_streams(queue: Place) -> None:
     queue.cli.ok("verify")
 
 
+@pytest.mark.slow
 def test_no_socket_and_no_file_gets_the_number_of_a_stream(queue: Place) -> None:
     manager = subprocess.Popen(
         redirected(ALL, "serve", "--until-done"), cwd=queue.root, env=queue.cli.environment

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sqlqueue.errors import SweepError
@@ -249,6 +249,15 @@ def naive(phase: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @settings(deadline=None, max_examples=200)
+@example(
+    {"a": [0, 1, 2]},
+    [
+        {"if": {"a": 0}, "then": {"c": [0, 1]}},
+        {"if": {"c": 0}, "then": {"d": 0}},
+        {"if": {"a": 0}, "then": {"c": 0}},
+    ],
+    [],
+)
 @given(
     st.dictionaries(st.sampled_from("ab"), both, min_size=1),
     st.lists(block, min_size=1, max_size=4),

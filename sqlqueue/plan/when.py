@@ -33,9 +33,11 @@ MAX_PIECES: Final = 1000
 def divide(grid: Grid, blocks: Sequence[When], declared: Declared) -> list[Grid]:
     """The grids of the phase, each with what the blocks give its cells."""
     own = [name for each in grid.axes for name in each.names]
-    pieces = [grid]
+    pieces, asked = [grid], set[str]()
     for block in blocks:
-        pieces = _Divider(block, declared, own).divide(pieces)
+        divider = _Divider(block, declared, own, frozenset(asked))
+        pieces = divider.divide(pieces)
+        asked |= block.condition.keys()
         if len(pieces) > MAX_PIECES:
             problem = f"the blocks of `when` divide the phase into more than {MAX_PIECES} parts"
             declared.problems.add(block.place, f"{problem}; make two phases of it")
@@ -44,10 +46,13 @@ def divide(grid: Grid, blocks: Sequence[When], declared: Declared) -> list[Grid]
 
 
 class _Divider:
-    """One block, for one grid after the other."""
+    """One block, for one grid after the other.  `asked`: names that earlier ones asked for."""
 
-    def __init__(self, block: When, declared: Declared, own: Iterable[str]) -> None:
+    def __init__(
+        self, block: When, declared: Declared, own: Iterable[str], asked: frozenset[str]
+    ) -> None:
         self.block = block
+        self.asked = asked
         self.declared = declared
         self.problems = declared.problems
         self.own = list(own)
@@ -76,7 +81,8 @@ class _Divider:
         gone = {name for each in grid.axes for name in each.names} - {
             name for each in axes for name in each.names
         }
-        if any(gone & set(each) for each in grid.exclude):
+        if gone & self.asked or any(gone & set(each) for each in grid.exclude):
+            # Pieces that differ in it alone would become one cell, counted twice.
             problem = "sets again what an earlier block sweeps and another asks for; merge them"
             self.problems.add(self.block.place, problem)
         upper = {**given.fixed, **dict.fromkeys(each for each in given.swept)}
