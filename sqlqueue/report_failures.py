@@ -40,7 +40,8 @@ def _group(group: Group, page: Page) -> Iterator[str]:
     yield page.paint(cut_end(title, page.columns), "red")
     if group["shared"]:
         pairs = (f"{name}={json.dumps(value)}" for name, value in group["shared"].items())
-        text = f"{INDENT}all of them and nothing else: {printable(' '.join(pairs))}"
+        who = "all of them and nothing else" if group["count"] > 1 else "it alone has"
+        text = f"{INDENT}{who}: {printable(' '.join(pairs))}"
         yield page.paint(cut_end(text, page.columns), "bold")
     yield f"{INDENT}{_what_now(group)}; phases: {by_phase(group['phases'])}; error={group['kind']}"
     if group["outcome"] == "TIMEOUT":

@@ -25,6 +25,8 @@ from sqlqueue.store.reruns import FAILED, IN_VAIN
 from sqlqueue.store.schema import attempts, tasks
 
 MOST_NAMED: Final = 5
+MOST_OF_ONE: Final = 3
+"""What one task has that no other has tells something only when that is little."""
 MOST_GROUPS: Final = 500
 """Beyond them, what is rare is told together."""
 LATELY_ATTEMPTS: Final = 1000
@@ -89,9 +91,10 @@ def groups(connection: Connection, selector: Selector) -> list[Group]:
         known = told.kind in found or len(found) < MOST_GROUPS
         group = found.setdefault(told.kind if known else REST.kind, Group(told if known else REST))
         group.add(failed, told, phase, json.loads(failed["parameters"]))
-    for each in found.values():
-        each.shared = each.shared if each.count > 1 else {}
     _tell_apart(connection, found)
+    for each in found.values():
+        if each.count == 1 and len(each.shared or {}) > MOST_OF_ONE:
+            each.shared = {}
     return sorted(found.values(), key=lambda each: (-each.count, each.task_ids))
 
 
