@@ -265,7 +265,8 @@ def test_a_study_of_2000_cells_agrees_with_an_independent_enumeration(study: Stu
 
 @pytest.mark.parametrize("workers", later(1, 3))
 def test_a_small_run_takes_about_as_long_as_was_said(study: Study, workers: int) -> None:
-    """Cells that differ by forty, of a function that declares no cost."""
+    """Cells that differ by forty, of a function that declares no cost, the smallest first: from
+    the first on whose size differs by more than four from the smallest."""
     axes = {"size": [1, 2, 5, 10, 20, 40], "seed": [1, 2, 3, 4]}
     study.set_up(study.write("a.yaml", "results", "linger", combinations=axes))
     study.manager.start()
@@ -275,7 +276,7 @@ def test_a_small_run_takes_about_as_long_as_was_said(study: Study, workers: int)
         if found["eta_seconds"] is not None and found["workers"]:
             left[found["totals"]["completed"]] = (found["eta_seconds"], now())
     end = now()
-    checked = [(eta, end - at) for done, (eta, at) in left.items() if 8 <= done <= 18]
+    checked = [(eta, end - at) for done, (eta, at) in left.items() if 9 <= done <= 18]
     assert len(checked) >= 5
     assert all(truth / 2 - 0.5 <= eta <= truth * 2 + 0.5 for eta, truth in checked), checked
     assert study.worker_ends() == 0

@@ -36,6 +36,8 @@ LEAST_SHARE: Final = 0.2
 LEAST_DEVIATION: Final = math.log(1.1)
 """What is explained to a tenth needs no more explaining."""
 LEAST_POINTS: Final = 4
+LEAST_SIZES: Final = 3
+"""So many shapes tell what a parameter does: by its values, and by its size."""
 LEAST_SPREAD: Final = math.log(4)
 """Sizes within a factor of four do not tell by which power of them durations grow."""
 STEEPEST_COST: Final = 2.0
@@ -225,9 +227,13 @@ def _varying(points: Sequence[_Point]) -> list[str]:
 def _best(points: Sequence[_Point], rest: list[float], names: Iterable[str]) -> _Effect | None:
     """The parameter that explains most, if that is enough to be believed."""
     before = _deviation(rest)
-    if len(points) < LEAST_POINTS or before < LEAST_DEVIATION:
+    if len(points) < LEAST_SIZES or before < LEAST_DEVIATION:
         return None
-    found = [_effect(points, rest, name) for name in names]
+    effects = (_effect(points, rest, name) for name in names)
+    few = len(points) < LEAST_POINTS
+    found = [each for each in effects if each.slope is not None or not few]
+    if not found:
+        return None
     scores = [_deviation(_centred(_without(points, rest, each))) for each in found]
     least = min(scores)
     return found[scores.index(least)] if least <= (1 - LEAST_SHARE) * before else None
