@@ -609,7 +609,7 @@ def test_random_histories_are_as_the_model_says(empty: Path) -> None:
     History.empty = empty
     test = History.TestCase
     test.settings = settings(
-        max_examples=15,
+        max_examples=8,
         stateful_step_count=40,
         deadline=None,
         phases=[Stage.reuse, Stage.generate],  # to shrink takes minutes: each step is on disk
