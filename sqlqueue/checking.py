@@ -6,7 +6,6 @@ is not here: what is compared (`store/audit.py`) and rebuilt (`store/recovery.py
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Union
 
@@ -16,6 +15,7 @@ from sqlqueue.figures import cut_end, plural
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.protocol import Repair, RepairedReply
+from sqlqueue.report import document
 from sqlqueue.shell import notice
 from sqlqueue.visible import printable
 
@@ -44,7 +44,7 @@ def verify_json(home: Home, repaired: list[str] | None) -> int:
         for each in _findings(home)
     ]
     told = {"clean": not found, "findings": found, "repaired": repaired}
-    print(json.dumps(told, indent=2), flush=True)
+    print(document(told), flush=True)
     return len(found)
 
 

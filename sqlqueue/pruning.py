@@ -8,20 +8,19 @@ there any more; nothing is withdrawn before a person has agreed.  What is not he
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlqueue.added import Added
 from sqlqueue.contact import Ask
-from sqlqueue.errors import QueueError, UsageError
+from sqlqueue.errors import QueueError
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.plan.sweep import Sweep
 from sqlqueue.protocol import FilesReply, PhaseStands, Prune, PrunedReply, RememberFiles, Reply
 from sqlqueue.report_steering import by_phase
-from sqlqueue.steering import ANSWERS
+from sqlqueue.steering import agreed
 
 Stands = Mapping[str, PhaseStands]
 
@@ -91,17 +90,7 @@ def prune(ask: Ask, added: Added, number: int, phases: list[str], yes: bool) -> 
 def _agreed(waiting: Mapping[str, int]) -> bool:
     total = plural(sum(waiting.values()), "cell that waits", "cells that wait")
     question = f"withdraw {total} and no file wants any more (phases: {by_phase(waiting)})"
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{question}: say --yes, since nobody can be asked here; the rest of `init` is done"
-        )
-    while True:
-        try:
-            said = input(f"{question}? [y/N] ").strip().lower()
-        except EOFError:
-            return False
-        if said in ANSWERS:
-            return ANSWERS[said]
+    return agreed(question, "(the rest of `init` is done)")
 
 
 def _all(ask: Ask, message: Prune, added: Added) -> None:

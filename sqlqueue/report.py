@@ -62,7 +62,12 @@ _DIRECTORIES: Final = (
 def status_json(status: Figures, indent: int | None = 2) -> str:
     """The figures as JSON that every parser takes: NaN and infinity become their names."""
     ordered = {key: status[key] for key in KEYS if key in status} | dict(status)
-    return json.dumps(plain(ordered), indent=indent, allow_nan=False)
+    return document(ordered, indent)
+
+
+def document(value: Any, indent: int | None = 2) -> str:
+    """The value as JSON that every parser takes."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ Pure: what was found goes in, lines come out.  What is not here: importing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from sqlqueue.figures import cut_end, plural, thousands
 from sqlqueue.given_csv import SEPARATORS
 from sqlqueue.plan.catalogue import shown
 from sqlqueue.plan.fitting import FINE, Kind
-from sqlqueue.report import plain
+from sqlqueue.report import document
 from sqlqueue.report_steering import by_phase
 from sqlqueue.tables import Page
 from sqlqueue.visible import printable
@@ -109,7 +108,7 @@ def import_json(found: Adopted) -> str:
         "delivered": found.delivered,
         "rows": found.rows or [],
     }
-    return json.dumps(plain(told), indent=2, allow_nan=False)
+    return document(told)
 
 
 def _file(sheet: Read) -> dict[str, Any]:

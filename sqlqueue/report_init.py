@@ -5,7 +5,6 @@ Pure: what was added goes in, lines come out.  What is not here: adding.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from sqlqueue.added import Added
 from sqlqueue.figures import duration, plural, thousands
 from sqlqueue.initialise import outside, some
 from sqlqueue.protocol import PhaseCounts
+from sqlqueue.report import document
 from sqlqueue.report_steering import by_phase
 from sqlqueue.tables import Column, Page, table
 from sqlqueue.visible import printable
@@ -177,7 +177,7 @@ def added_json(added: Added, dry_run: bool) -> str:
         "notes": added.notes,
         "dry_run": dry_run,
     }
-    return json.dumps(found, indent=2)
+    return document(found)
 
 
 def _phase_json(added: Added, name: str) -> dict[str, Any]:

@@ -5,13 +5,13 @@ Pure: what was found goes in, lines come out.  What is not here: recovering.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlqueue.figures import cut_end, plural
 from sqlqueue.recovering import Recovered
+from sqlqueue.report import document
 from sqlqueue.tables import Page
 from sqlqueue.visible import printable
 
@@ -79,7 +79,7 @@ def backup_lines(file: Path, holds: Holdings) -> list[str]:
 def backup_json(file: Path, holds: Holdings) -> str:
     """The same for programs, as docs/COMMANDS.md describes it."""
     told = {name: getattr(holds, name) for name in ("queue", "tasks", "results", "directories")}
-    return json.dumps({"file": str(file), **told, "size_bytes": holds.size_bytes}, indent=2)
+    return document({"file": str(file), **told, "size_bytes": holds.size_bytes})
 
 
 def recovered_json(found: Recovered, dry_run: bool) -> str:
@@ -94,4 +94,4 @@ def recovered_json(found: Recovered, dry_run: bool) -> str:
         "moved_aside": found.moved, "repaired": found.actions, "set_aside": found.set_aside,
         "notes": found.added.notes, "dry_run": dry_run,
     }  # fmt: skip
-    return json.dumps(told, indent=2)
+    return document(told)

@@ -76,12 +76,13 @@ def steer(home: Home, message: Verb, *, yes: bool) -> Steered | None:
     return replace(found, never=[each for each in conditions if each in found.never])
 
 
-def agreed(question: str) -> bool:
-    """Whether a person wants it, having read what it is; raises `UsageError` where nobody is."""
+def agreed(question: str, hint: str = "(--dry-run shows what it is)") -> bool:
+    """Whether a person wants it, having read what it is; raises `UsageError` where nobody is.
+
+    `hint`: what is to be said to a script besides.
+    """
     if not sys.stdin.isatty():
-        raise UsageError(
-            f"{question}: say --yes, since nobody can be asked here (--dry-run shows what it is)"
-        )
+        raise UsageError(f"{question}: say --yes, since nobody can be asked here {hint}")
     while True:
         try:
             said = input(f"{question}? [y/N] ").strip().lower()

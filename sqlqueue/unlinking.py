@@ -6,8 +6,6 @@ Asks the manager, or does it itself under the home's lock.  What is not here: wh
 
 from __future__ import annotations
 
-import json
-
 import msgspec
 
 from sqlqueue.contact import owner
@@ -15,6 +13,7 @@ from sqlqueue.errors import QueueError
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.protocol import Unlink, UnlinkedReply
+from sqlqueue.report import document
 from sqlqueue.shell import notice
 from sqlqueue.steering import agreed
 from sqlqueue.visible import printable
@@ -70,4 +69,4 @@ def unlinked_lines(found: UnlinkedReply, dry_run: bool) -> list[str]:
 def unlinked_json(found: UnlinkedReply, dry_run: bool) -> str:
     """The same for programs, as docs/COMMANDS.md describes it."""
     told = {name: getattr(found, name) for name in found.__struct_fields__}
-    return json.dumps({**told, "dry_run": dry_run}, indent=2)
+    return document({**told, "dry_run": dry_run})

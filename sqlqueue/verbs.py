@@ -200,16 +200,14 @@ def failures(
     Example: sqlqueue failures phase=exp1
     """
     queue = queue_of(context, home, verbose, WARNING)
-    import json
-
     from sqlqueue.failing import failures as failed
-    from sqlqueue.report import plain
+    from sqlqueue.report import document
     from sqlqueue.report_failures import failure_lines
     from sqlqueue.tables import page_of
 
     found = failed(queue, selector or [])
     if as_json:
-        print_lines([json.dumps(plain({"failures": found}), indent=2, allow_nan=False)])
+        print_lines([document({"failures": found})])
     else:
         print_lines(failure_lines(found, page_of(sys.stdout)))
     return EXIT_DONE
@@ -231,16 +229,14 @@ def show(
     Example: sqlqueue show exp1_vary_width_0_42
     """
     queue = queue_of(context, home, verbose, WARNING)
-    import json
-
-    from sqlqueue.report import plain
+    from sqlqueue.report import document
     from sqlqueue.report_show import show_lines
     from sqlqueue.showing import shown
     from sqlqueue.tables import page_of
 
     found = shown(queue, task)
     if as_json:
-        print_lines([json.dumps(plain(found), indent=2, allow_nan=False)])
+        print_lines([document(found)])
     else:
         print_lines(show_lines(found, page_of(sys.stdout)))
     return EXIT_DONE

@@ -11,10 +11,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,6 +60,15 @@ def environment(state: Path, extra: Mapping[str, str] | None = None) -> dict[str
 def later(*values: object) -> list[ParameterSet]:
     """Values of a parametrised test that are left to the long run."""
     return [pytest.param(each, marks=pytest.mark.slow) for each in values]
+
+
+def revive(home: Home, frozen: Path) -> None:
+    """Puts the database that was frozen as SQL there, as this home's."""
+    with closing(sqlite3.connect(home.database)) as connection:
+        connection.executescript(frozen.read_text())
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'queue'", (home.queue_id(),))
+        connection.execute("DELETE FROM meta WHERE key = 'place'")
+        connection.commit()
 
 
 def sqlqueue_command(*arguments: str | Path) -> list[str]:

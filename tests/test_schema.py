@@ -27,6 +27,7 @@ from sqlqueue.manager.local import open_local
 from sqlqueue.protocol import PrepareDirectories, RequestTask, SubmitResult, TaskReply
 from sqlqueue.store import audit, engine
 from sqlqueue.store.schema import metadata
+from support import revive
 
 
 @pytest.fixture
@@ -100,17 +101,13 @@ def test_opening_twice_migrates_once(home: Home) -> None:
     assert form(home.database) == before
 
 
-GOLDEN = sorted((Path(__file__).parent / "golden").glob("queue_[0-9]*.sql"))
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("queue_*.sql"))
 
 
 @pytest.mark.parametrize("frozen", GOLDEN, ids=lambda path: path.stem)
 def test_a_database_of_every_version_opens_for_ever(home: Home, frozen: Path) -> None:
     """With three results, two failures and a task that waits, which is handed out."""
-    with closing(sqlite3.connect(home.database)) as connection:
-        connection.executescript(frozen.read_text())
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'queue'", (home.queue_id(),))
-        connection.execute("DELETE FROM meta WHERE key = 'place'")
-        connection.commit()
+    revive(home, frozen)
     with open_local(home) as local:
         local.request(PrepareDirectories(output_dirs=["out", "other"]))
         task = local.request(RequestTask(worker_id="w"))

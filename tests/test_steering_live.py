@@ -8,20 +8,20 @@ from __future__ import annotations
 import json
 import os
 import pty
-import sqlite3
 import subprocess
 import threading
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from acceptance import SECONDS, Study, is_gone
 
+from sqlqueue.manager.local import open_local
+from sqlqueue.protocol import PrepareDirectories
 from sqlqueue.store.audit import verify
-from support import sqlqueue_command, wait_until
+from support import revive, sqlqueue_command, wait_until
 
-OLD = Path(__file__).with_name("golden") / "queue_before_steering.sql"
+OLD = Path(__file__).with_name("golden") / "queue_0001.sql"
 
 
 def grid(study: Study, function: str = "measure", seeds: int = 2, **settings: Any) -> str:
@@ -193,11 +193,12 @@ def test_failures_are_understood_and_tried_again_by_their_kind(study: Study) -> 
 
 def test_a_queue_of_before_is_brought_up_to_date_and_steered(study: Study) -> None:
     study.home.create()
-    with closing(sqlite3.connect(study.home.database)) as base:
-        base.executescript(OLD.read_text())
-    study.cli.ok("pause", "phase=exp2")
-    study.cli.ok("priority", "9", "exp2_0_4")
+    revive(study.home, OLD)
+    with open_local(study.home) as local:
+        local.request(PrepareDirectories(output_dirs=["out", "other"]))
+    study.cli.ok("pause", "phase=two")
+    study.cli.ok("priority", "9", "one_4_9")
     phases = {each["phase"]: each["paused"] for each in study.figures()["phases"]}
-    assert phases == {"exp1": False, "exp2": True}
-    assert study.totals() == {"pending": 4}
+    assert phases == {"one": False, "two": True}
+    assert study.totals() == {"completed": 3, "failed": 2, "pending": 1}
     assert list(verify(study.home)) == []

@@ -99,12 +99,12 @@ def test_a_file_wins_over_its_bases_and_later_ones_over_earlier() -> None:
 
 def test_bases_extend_others_and_names_are_relative_to_who_says_them() -> None:
     write(
-        shared__top="defaults: {output_dir: r, experiment: 'm:f', lr: 1, depth: 1}\n",
-        shared__middle="extends: top.yaml\ndefaults: {depth: 2}\n",
-        figures__a=f"extends: ../shared/middle.yaml\n{PHASE.replace('depth', 'seed')}",
+        common__top="defaults: {output_dir: r, experiment: 'm:f', lr: 1, depth: 1}\n",
+        common__middle="extends: top.yaml\ndefaults: {depth: 2}\n",
+        figures__a=f"extends: ../common/middle.yaml\n{PHASE.replace('depth', 'seed')}",
     )
     assert cells(loaded("figures/a"), "lr", "depth", "seed") == [(1.0, 2, 1), (1.0, 2, 2)]
-    write(figures__b=f"extends: {Path.cwd()}/shared/middle.yaml\n{PHASE}")
+    write(figures__b=f"extends: {Path.cwd()}/common/middle.yaml\n{PHASE}")
     assert loaded("figures/b").count == 2
 
 
