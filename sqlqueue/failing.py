@@ -33,7 +33,7 @@ def failures(home: Home, words: Sequence[str]) -> list[dict[str, Any]]:
             "final": each.final,
             "again": each.count - each.final - each.kept,
             "kept": each.kept,
-            "shared": each.shared or {},
+            "shared": each.shared.told(each.count),
             "phases": dict(each.phases),
             "task_ids": each.task_ids,
             "example": {

@@ -224,6 +224,9 @@ def failures(found: Sequence[Figures], page: Page) -> list[str]:
         kind = each.get("outcome", "FAILED")
         shown = each["error"] if kind == "FAILED" else f"{kind} {each['error']}"
         lines.append(f"{thousands(each['count'])} × {_error(shown, page.columns - 8)}")
+        if shared := each.get("shared"):
+            pairs = " ".join(f"{name}={json.dumps(value)}" for name, value in shared.items())
+            lines.append(cut_end(f"    all with {printable(pairs)}", page.columns))
         lines.append(f"    {_tasks(each, page.columns - 4)}")
     return lines
 

@@ -16,17 +16,14 @@ from sqlalchemy import Connection, RowMapping, and_, func, select
 
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
-from sqlqueue.plan.kind import Said, said
+from sqlqueue.plan.kind import Said, Shared, said
 from sqlqueue.plan.selector import Selector
-from sqlqueue.plan.signature import canonical
 from sqlqueue.protocol import CANNOT_RUN
 from sqlqueue.store import selecting
 from sqlqueue.store.reruns import FAILED, IN_VAIN
 from sqlqueue.store.schema import attempts, tasks
 
 MOST_NAMED: Final = 5
-MOST_OF_ONE: Final = 3
-"""What one task has that no other has tells something only when that is little."""
 MOST_GROUPS: Final = 500
 """Beyond them, what is rare is told together."""
 LATELY_ATTEMPTS: Final = 1000
@@ -34,12 +31,20 @@ LATELY_ATTEMPTS: Final = 1000
 LATELY_COMPLETED: Final = 20_000
 """So many completed attempts back it is looked for what tells failures from them."""
 TOLD: Final = (State.PENDING, State.RUNNING, State.FAILED, State.COMPLETED)
+MOST_COMPARED: Final = 300
+"""So many tasks are compared for every `status`; of more, `failures` tells what they share."""
+_COMPLETED: Final = (
+    select(tasks.c.parameters)
+    .join(attempts, attempts.c.signature == tasks.c.signature)
+    .where(attempts.c.outcome == Outcome.COMPLETED.value)
+    .order_by(attempts.c.id.desc())
+)
 REST: Final = Said("FAILED", ("what else was said",), ())
 
 
 @dataclass(slots=True)
 class Group:
-    """Tasks whose last failure was of one kind; `shared`: parameters with one value in all.
+    """Tasks whose last failure was of one kind, and what they share.
 
     `final`: failed for good; `kept`: so too, but they ran once more and have results of before.
     """
@@ -50,7 +55,7 @@ class Group:
     kept: int = 0
     phases: Counter[str] = field(default_factory=Counter)
     task_ids: list[str] = field(default_factory=list)
-    shared: dict[str, Any] | None = None
+    shared: Shared = field(default_factory=Shared)
     example: dict[str, Any] = field(default_factory=dict)
 
     def add(self, failed: RowMapping, told: Said, phase: str, parameters: dict[str, Any]) -> None:
@@ -62,24 +67,10 @@ class Group:
         self.phases[phase] += 1
         if len(self.task_ids) < MOST_NAMED:
             self.task_ids.append(failed["task_id"])
-        if self.shared is None:
-            self.shared = parameters
+        self.shared.add(parameters)
+        if not self.example:
             names = ("task_id", "number", "worker_id", "host", "device", "log_file", "error")
             self.example = {name: failed[name] for name in names}
-        else:
-            self.shared = {
-                name: value
-                for name, value in self.shared.items()
-                if name in parameters and canonical(parameters[name]) == canonical(value)
-            }
-
-    def others(self, parameters: Mapping[str, Any]) -> None:
-        """A task that is none of these: what it has too tells nothing."""
-        self.shared = {
-            name: value
-            for name, value in (self.shared or {}).items()
-            if name not in parameters or canonical(parameters[name]) != canonical(value)
-        }
 
 
 def groups(connection: Connection, selector: Selector) -> list[Group]:
@@ -92,33 +83,23 @@ def groups(connection: Connection, selector: Selector) -> list[Group]:
         group = found.setdefault(told.kind if known else REST.kind, Group(told if known else REST))
         group.add(failed, told, phase, json.loads(failed["parameters"]))
     _tell_apart(connection, found)
-    for each in found.values():
-        if each.count == 1 and len(each.shared or {}) > MOST_OF_ONE:
-            each.shared = {}
     return sorted(found.values(), key=lambda each: (-each.count, each.task_ids))
 
 
 def _tell_apart(connection: Connection, found: Mapping[str, Group]) -> None:
     """Leaves in each group what no other task that was tried has."""
-    if not any(each.shared for each in found.values()):
+    if not any(each.shared.values for each in found.values()):
         return
-    completed = (
-        select(tasks.c.parameters)
-        .join(attempts, attempts.c.signature == tasks.c.signature)
-        .where(attempts.c.outcome == Outcome.COMPLETED.value)
-        .order_by(attempts.c.id.desc())
-        .limit(LATELY_COMPLETED)
-    )
-    for text in connection.execute(completed).scalars():
+    for text in connection.execute(_COMPLETED.limit(LATELY_COMPLETED)).scalars():
         parameters = json.loads(text)
         for group in found.values():
-            group.others(parameters)
+            group.shared.others(parameters)
     for failed, _ in _failed(connection, Selector()):
         kind = said(failed["outcome"], failed["error"]).kind
         parameters = json.loads(failed["parameters"])
         for name, group in found.items():
-            if name != kind and group.shared:
-                group.others(parameters)
+            if name != kind and group.shared.values:
+                group.shared.others(parameters)
 
 
 def _failed(connection: Connection, selector: Selector) -> Iterator[tuple[RowMapping, str]]:
@@ -162,22 +143,42 @@ def failures(connection: Connection) -> list[dict[str, Any]]:
         .subquery()
     )
     query = (
-        select(tasks.c.task_id, column.outcome, column.error)
+        select(tasks.c.task_id, column.outcome, column.error, tasks.c.parameters)
         .join(last, last.c.signature == tasks.c.signature)
         .join(attempts, and_(column.signature == last.c.signature, column.number == last.c.number))
         .order_by(tasks.c.id)
     )
     found: dict[str, tuple[Said, list[str]]] = {}
-    for task_id, outcome, error in connection.execute(query):
+    texts: list[tuple[str, str]] = []
+    for task_id, outcome, error, parameters in connection.execute(query):
         told = said(outcome, error)
         before, ids = found.get(told.kind, (told, []))
         ids.append(task_id)
         found[told.kind] = (before.joined(told), ids)
+        texts.append((told.kind, parameters))
+    shared = _shared(connection, texts) if len(texts) <= MOST_COMPARED else {}
     return [
         {"error": told.heading, "outcome": told.outcome, "count": len(ids), "kind": kind,
-         "task_ids": ids[:MOST_NAMED]}
+         "shared": shared.get(kind, {}), "task_ids": ids[:MOST_NAMED]}
         for kind, (told, ids) in sorted(found.items(), key=lambda each: -len(each[1][1]))
     ]  # fmt: skip
+
+
+def _shared(connection: Connection, failed: list[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """What the tasks of each kind share, that few completed ones are compared with."""
+    found: dict[str, Shared] = defaultdict(Shared)
+    parameters = [(kind, json.loads(text)) for kind, text in failed]
+    for kind, each in parameters:
+        found[kind].add(each)
+    newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
+    query = _COMPLETED.where(attempts.c.id > newest - LATELY_ATTEMPTS).limit(MOST_COMPARED)
+    completed = [("", json.loads(text)) for text in connection.execute(query).scalars()]
+    for kind, each in (*completed, *parameters):
+        for name, shared in found.items():
+            if name != kind and shared.values:
+                shared.others(each)
+    counts = Counter(kind for kind, _ in failed)
+    return {kind: each.told(counts[kind]) for kind, each in found.items()}
 
 
 def given_back(connection: Connection) -> list[dict[str, Any]]:
