@@ -22,7 +22,7 @@ class Added:
     file any more, by phase and state.  `partly`: phases that stand in other files too, which were
     not given; what is gone of them is not known.  `unknown`: phases in no file given, of which
     nobody remembers where they stood.  `pruned`: how many were withdrawn, None where nobody asked
-    for it.
+    for it; `going_on`: of these, how many another phase wants.
     """
 
     phases: dict[str, PhaseCounts] = field(default_factory=dict)
@@ -36,6 +36,7 @@ class Added:
     partly: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     pruned: int | None = None
+    going_on: int = 0
 
     def add(self, reply: AddedReply) -> None:
         """Counts one more batch."""

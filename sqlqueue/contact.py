@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlqueue.disk import Disk
-from sqlqueue.errors import ManagerRunning, ManagerStopping, ManagerUnreachable
+from sqlqueue.errors import ManagerRunning, ManagerStopping, ManagerUnreachable, QueueError
 from sqlqueue.holder import silent_manager
 from sqlqueue.home import Home
 from sqlqueue.protocol import (
     DescribeExperiments,
     ExperimentMemory,
     ExperimentsReply,
+    Message,
     Reply,
     Request,
 )
@@ -96,6 +97,18 @@ def ask_running(home: Home, request: Request) -> Reply | None:
             return client.request(request)
         except ManagerUnreachable:
             return None
+
+
+Kind = TypeVar("Kind", bound=Message)
+
+
+def expect(reply: Reply, kind: type[Kind]) -> Kind:
+    """The reply, which must be of that kind."""
+    if not isinstance(reply, kind):
+        raise QueueError(
+            f"the manager answered with {type(reply).__name__}: is it of this version?"
+        )
+    return reply
 
 
 def recall(ask: Ask, names: Sequence[str]) -> list[ExperimentMemory]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlqueue.adopted import Adopted
-from sqlqueue.contact import Ask, owner
-from sqlqueue.errors import Interrupted, QueueError, UsageError
+from sqlqueue.contact import Ask, expect, owner
+from sqlqueue.errors import Interrupted, UsageError
 from sqlqueue.figures import plural
 from sqlqueue.given_csv import GivenCsv, refuse_twice
 from sqlqueue.home import Home
@@ -228,9 +228,7 @@ class Importing:
         if len(encode(message)) > MAX_MESSAGE_BYTES:
             yield from self._in_halves(rows, found, dry_run, first)
             return
-        reply = self._ask(message)
-        if not isinstance(reply, ImportedReply):
-            raise QueueError(f"the manager answered with {type(reply).__name__}")
+        reply = expect(self._ask(message), ImportedReply)
         found.delivered += reply.delivered
         yield from ((first + each, Kind.ADOPTED, "") for each in reply.adopted)
         yield from ((first + each, Kind.THERE, "") for each in reply.known)

@@ -9,17 +9,16 @@ a dry run writes nothing, not even the home.  What is not here: what a sweep fil
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlqueue import code_today, keys, pruning
 from sqlqueue.added import Added
-from sqlqueue.contact import Ask, Notice, owner, recall, recall_looking
+from sqlqueue.contact import Ask, Notice, expect, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
@@ -27,7 +26,6 @@ from sqlqueue.errors import (
     HomeError,
     Interrupted,
     MessageTooLarge,
-    QueueError,
     SweepError,
 )
 from sqlqueue.figures import plural, thousands
@@ -43,7 +41,6 @@ from sqlqueue.protocol import (
     NewTask,
     PrepareDirectories,
     PreparedReply,
-    Reply,
     encode,
 )
 from sqlqueue.sweep_files import Text, read_files
@@ -58,9 +55,6 @@ HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queu
 BATCH_TASKS: Final = 1000
 MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
-
-NUMBER_BITS: Final = 52
-"""Of the number by which cells know the `init` that last found them in a file."""
 
 Advance = Callable[[int], None]
 Progress = Callable[[int], AbstractContextManager[Advance]]
@@ -91,8 +85,7 @@ def initialise(
         declarations = Declarations(home.root, lambda names: recall(ask, names))
         sweep = load(texts, declarations)
         _name_outside(sweep.output_dirs(), home.root, notice)
-        number = secrets.randbits(NUMBER_BITS)
-        added = _add(ask, sweep, declarations, progress, set_aside, number)
+        added, number = _add(ask, home, sweep, declarations, progress, set_aside)
         phases = pruning.look(ask, home, sweep, added, number)
         if prune is not Pruning.NOT:
             pruning.prune(ask, added, number, phases, yes=prune is Pruning.UNASKED)
@@ -222,22 +215,25 @@ def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
 
 
 def _add(
-    ask: Ask, sweep: Sweep, declarations: Declarations, progress: Progress, set_aside: bool,
-    number: int,
-) -> Added:  # fmt: skip
+    ask: Ask, home: Home, sweep: Sweep, declarations: Declarations, progress: Progress,
+    set_aside: bool,
+) -> tuple[Added, int]:  # fmt: skip
+    """What was added, and the number by which the cells know this `init`."""
     added = Added(notes=_notes(sweep, declarations), directories=sweep.output_dirs())
     prepare = PrepareDirectories(output_dirs=added.directories, set_aside=set_aside)
     cells = sweep.count
     try:
         with deferred() as check, progress(cells) as advance:
-            added.set_aside = _expect(ask(prepare), PreparedReply).set_aside
-            for message in batches(sweep.tasks(), declarations.memories, given=number):
+            prepared = expect(ask(prepare), PreparedReply)
+            added.set_aside = prepared.set_aside
+            pruning.remember(ask, home, sweep)
+            for message in batches(sweep.tasks(), declarations.memories, given=prepared.given):
                 check()
-                added.add(_expect(ask(message), AddedReply))
+                added.add(expect(ask(message), AddedReply))
                 advance(len(message.tasks))
     except KeyboardInterrupt:
         raise Interrupted(_so_far(added, cells)) from None
-    return added
+    return added, prepared.given
 
 
 def _so_far(added: Added, cells: int) -> str:
@@ -245,14 +241,6 @@ def _so_far(added: Added, cells: int) -> str:
         f"interrupted: {thousands(added.total.cells)} of {plural(cells, 'cell')} are in the "
         "queue; run the same command again to add the rest"
     )
-
-
-def _expect(reply: Reply, kind: type[Any]) -> Any:
-    if not isinstance(reply, kind):
-        raise QueueError(
-            f"the manager answered with {type(reply).__name__}: is it of this version?"
-        )
-    return reply
 
 
 def batches(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlqueue.adopted import Read
-from sqlqueue.contact import Ask
-from sqlqueue.errors import QueueError, UsageError
+from sqlqueue.contact import Ask, expect
+from sqlqueue.errors import UsageError
 from sqlqueue.given_csv import GivenCsv, Line
 from sqlqueue.home import Home
 from sqlqueue.plan import layout as columns
@@ -81,9 +81,8 @@ def catalogue_of(ask: Ask, among: Sequence[str]) -> Catalogue:
     found = Catalogue()
     after: int | None = 0
     while after is not None:
-        reply = ask(DescribeTasks(select=list(among), all=not among, after=after))
-        if not isinstance(reply, DescribedReply):
-            raise QueueError(f"the manager answered with {type(reply).__name__}")
+        question = DescribeTasks(select=list(among), all=not among, after=after)
+        reply = expect(ask(question), DescribedReply)
         for each in reply.tasks:
             found.add(
                 each.signature, each.task_id, each.phase, each.experiment, each.parameters,

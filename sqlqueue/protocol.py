@@ -379,9 +379,11 @@ class ExperimentsReply(Message, frozen=True, tag="experiments", omit_defaults=Fa
 
 
 class PreparedReply(Message, frozen=True, tag="prepared", omit_defaults=False):
-    """The directories are this queue's; `set_aside` names files that were moved."""
+    """The directories are this queue's; `set_aside` names files that were moved.  `given`: the
+    number of the `init` that asked, larger than any before, for `add_tasks` and `prune`."""
 
     set_aside: list[str]
+    given: int = 0
 
 
 class PhaseCounts(Struct, frozen=True, kw_only=True):

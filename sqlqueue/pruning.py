@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from sqlqueue.added import Added
-from sqlqueue.contact import Ask
-from sqlqueue.errors import QueueError
+from sqlqueue.contact import Ask, expect
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.plan.sweep import Sweep
-from sqlqueue.protocol import FilesReply, PhaseStands, Prune, PrunedReply, RememberFiles, Reply
+from sqlqueue.protocol import FilesReply, PhaseStands, Prune, PrunedReply, RememberFiles
 from sqlqueue.report_steering import by_phase
 from sqlqueue.steering import agreed
 
@@ -39,7 +39,7 @@ def judge(added: Added, home: Home, files: Mapping[str, Iterable[str]], stands: 
     here = {name for names in files.values() for name in names}
     judged = set()
     for name, each in stands.items():
-        left = [path for path in each.elsewhere if home.absolute(path).exists()]
+        left = [path for path in each.elsewhere if _is_there(home.absolute(path))]
         if left:
             if name in here:
                 added.partly[name] = left
@@ -48,6 +48,17 @@ def judge(added: Added, home: Home, files: Mapping[str, Iterable[str]], stands: 
         elif each.wanted:
             added.unknown.append(name)
     return judged
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there, or may be: what cannot be looked at is no reason to withdraw."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def doubtful(judged: Collection[str], sweep: Sweep, added: Added, stands: Stands) -> list[str]:
@@ -66,12 +77,17 @@ def doubtful(judged: Collection[str], sweep: Sweep, added: Added, stands: Stands
     return [name for name in stands if name in judged and is_doubtful(name)]
 
 
+def remember(ask: Ask, home: Home, sweep: Sweep) -> Stands:
+    """Has the home know which phases stand in which files: before a cell of theirs is added, so
+    that nobody else takes those for gone; and where every phase stands."""
+    return expect(ask(RememberFiles(files=files_of(sweep, home))), FilesReply).phases
+
+
 def look(ask: Ask, home: Home, sweep: Sweep, added: Added, number: int) -> list[str]:
     """Finds what is gone once everything was added; the phases in which something may be."""
-    files = files_of(sweep, home)
-    reply = _expect(ask(RememberFiles(files=files)), FilesReply)
-    judged = judge(added, home, files, reply.phases)
-    phases = doubtful(judged, sweep, added, reply.phases)
+    stands = remember(ask, home, sweep)
+    judged = judge(added, home, files_of(sweep, home), stands)
+    phases = doubtful(judged, sweep, added, stands)
     _all(ask, Prune(given=number, phases=phases), added)
     return phases
 
@@ -83,7 +99,7 @@ def prune(ask: Ask, added: Added, number: int, phases: list[str], yes: bool) -> 
     if not waiting or not (yes or _agreed(waiting)):
         return
     counted = Added()
-    _all(ask, Prune(given=number, phases=phases, dry_run=False), counted)
+    added.going_on = _all(ask, Prune(given=number, phases=phases, dry_run=False), counted)
     added.pruned = sum(counted.waiting_gone.values())
 
 
@@ -93,19 +109,13 @@ def _agreed(waiting: Mapping[str, int]) -> bool:
     return agreed(question, "(the rest of `init` is done)")
 
 
-def _all(ask: Ask, message: Prune, added: Added) -> None:
-    """One bite after another, until there is none left."""
+def _all(ask: Ask, message: Prune, added: Added) -> int:
+    """One bite after another, until there is none left; how many tasks other phases want too."""
     after: int | None = 0 if message.phases else None
+    shared = 0
     while after is not None:
-        bite = Prune(
-            given=message.given, phases=message.phases, after=after, dry_run=message.dry_run
-        )
-        reply = _expect(ask(bite), PrunedReply)
+        reply = expect(ask(msgspec.structs.replace(message, after=after)), PrunedReply)
         added.lose(reply.phases)
+        shared += reply.shared
         after = reply.next
-
-
-def _expect(reply: Reply, kind: type[Any]) -> Any:
-    if not isinstance(reply, kind):
-        raise QueueError(f"the manager answered with {type(reply).__name__}")
-    return reply
+    return shared

@@ -117,7 +117,8 @@ def _gone(added: Added) -> list[str]:
     if not added.gone:
         return []
     if added.pruned:
-        return [f"Withdrawn: {plural(added.pruned, 'cell')} that no file wants any more"]
+        others = f" ({thousands(added.going_on)} go on for other phases)" if added.going_on else ""
+        return [f"Withdrawn: {plural(added.pruned, 'cell')} that no file wants any more{others}"]
     total = sum(sum(each.values()) for each in added.gone.values())
     waiting = sum(added.waiting_gone.values())
     text = f"In no file any more: {plural(total, 'cell')}, of which {thousands(waiting)} wait"

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from sqlqueue.contact import Ask, owner
-from sqlqueue.errors import Interrupted, QueueError, UsageError
+from sqlqueue.contact import Ask, expect, owner
+from sqlqueue.errors import Interrupted, UsageError
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.interrupts import deferred
@@ -101,9 +101,7 @@ def _all(ask: Ask, message: Verb) -> Steered:
         with deferred() as check:
             while after is not None:
                 check()
-                reply = ask(msgspec.structs.replace(message, after=after))
-                if not isinstance(reply, SteeredReply):
-                    raise QueueError(f"the manager answered with {type(reply).__name__}")
+                reply = expect(ask(msgspec.structs.replace(message, after=after)), SteeredReply)
                 found.add(reply)
                 met.update(reply.met)
                 after = reply.next

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sqlqueue.contact import owner
-from sqlqueue.errors import QueueError
+from sqlqueue.contact import expect, owner
 from sqlqueue.figures import plural
 from sqlqueue.home import Home
 from sqlqueue.protocol import Unlink, UnlinkedReply
@@ -25,10 +24,7 @@ def unlink(home: Home, message: Unlink, *, yes: bool) -> UnlinkedReply | None:
     with owner(home, notice) as ask:
 
         def said(request: Unlink) -> UnlinkedReply:
-            reply = ask(request)
-            if not isinstance(reply, UnlinkedReply):
-                raise QueueError(f"the manager answered with {type(reply).__name__}")
-            return reply
+            return expect(ask(request), UnlinkedReply)
 
         if not message.dry_run and not yes:
             planned = said(msgspec.structs.replace(message, dry_run=True))

@@ -87,7 +87,11 @@ def test_what_the_tasks_of_a_group_share_and_no_other_has(core: Core) -> None:
     assert (oom.said.outcome, oom.said.heading) == ("OOM", "CUDA out of memory: …")
     assert (oom.count, oom.final, oom.shared.told(3)) == (3, 3, {"width": 64})
     assert oom.example["host"] == "box"
-    assert (silent.said.heading, silent.count, silent.shared.told(1)) == ("no message", 1, {"seed": 3})
+    assert (silent.said.heading, silent.count, silent.shared.told(1)) == (
+        "no message",
+        1,
+        {"seed": 3},
+    )
     assert [each.count for each in groups(core, "width=4")] == [1]
     (first, _) = core.figures()["failures"]
     assert (first["outcome"], first["count"], first["kind"]) == ("OOM", 3, oom.said.kind)

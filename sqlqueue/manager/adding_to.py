@@ -12,7 +12,7 @@ from sqlqueue import protocol
 from sqlqueue.errors import ProtocolError
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply
-from sqlqueue.store import adding, memory, reading
+from sqlqueue.store import adding, filing, memory, reading
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -28,7 +28,7 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     added = adding.add(
         connection, request.tasks, keys, context.wall, given=request.given, seconds=seconds
     )
-    book.estimates.note()
+    context.after.append(book.estimates.note)
     if added.due:
         _deliver_known(book, added.due, context)
     cells = {(each.phase, each.signature): each.experiment for each in request.tasks}
@@ -66,4 +66,4 @@ def prepare(book: Notebook, request: protocol.PrepareDirectories, context: Conte
     moved = book.claims.claim(
         context.connection, request.output_dirs, context.wall, set_aside=request.set_aside
     )
-    return protocol.PreparedReply(set_aside=moved)
+    return protocol.PreparedReply(set_aside=moved, given=filing.next_given(context.connection))

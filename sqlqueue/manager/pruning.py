@@ -7,7 +7,7 @@ and so is a cell that another phase wants.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 
 from sqlqueue import protocol
 from sqlqueue.lifecycle import State
@@ -40,15 +40,22 @@ def prune(request: protocol.Prune, context: Context) -> protocol.PrunedReply:
 
 
 def _withdraw(waiting: dict[str, list[Chosen]], context: Context) -> int:
-    """The wishes end, and with the last one of a task the task; returns how many go on."""
+    """The wishes end, and with the last one of a task the task; returns how many go on.
+
+    Of one that was to run once more the rerun ends; its result, and the wish for it, stay.
+    """
     connection = context.connection
     keys = selecting.phase_keys(connection)
+    pruned: dict[str, set[int]] = defaultdict(set)
     for name, chosen in waiting.items():
-        if chosen:
-            steering.withdraw(connection, chosen, {keys[name]})
+        plain = [each for each in chosen if not each.again]
+        if plain:
+            steering.withdraw(connection, plain, {keys[name]})
+        for each in chosen:
+            pruned[each.signature].add(keys[name])
     tasks = {each.signature: each for chosen in waiting.values() for each in chosen}
     wanted = steering.wanted_by(connection, list(tasks.values()))
-    unwanted = [each for signature, each in tasks.items() if signature not in wanted]
+    unwanted = [each for key, each in tasks.items() if wanted.get(key, set()) <= pruned[key]]
     steering.cancel(connection, unwanted)
     if tasks:
         context.after.append(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, true
+from sqlalchemy import Connection, bindparam, func, select, true
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
@@ -39,7 +39,7 @@ _ADD_WISH = _INSERT_WISH.on_conflict_do_update(
         "priority": _INSERT_WISH.excluded.priority,
         "max_attempts": _INSERT_WISH.excluded.max_attempts,
         "timeout_seconds": _INSERT_WISH.excluded.timeout_seconds,
-        "given": _INSERT_WISH.excluded.given,
+        "given": func.max(task_phases.c.given, _INSERT_WISH.excluded.given),
         "withdrawn": False,
     },
 )

@@ -15,10 +15,10 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.protocol import PhaseStands
-from sqlqueue.store import selecting
+from sqlqueue.store import adding, selecting
 from sqlqueue.store.counting import EVERY
 from sqlqueue.store.planned import phase_files, tallies
-from sqlqueue.store.schema import phases, task_phases, tasks
+from sqlqueue.store.schema import meta, phases, task_phases, tasks
 from sqlqueue.store.selecting import Chosen
 from sqlqueue.store.wishing import BITE_TASKS
 
@@ -26,6 +26,18 @@ Files = Mapping[str, Sequence[str]]
 """The phases that stand in each file."""
 
 _ADD: Final = insert(phase_files).on_conflict_do_nothing()
+_COUNTER: Final = "inits"
+
+
+def next_given(connection: Connection) -> int:
+    """The number of an `init`, larger than those of all that began before."""
+    query = select(meta.c.value).where(meta.c.key == _COUNTER)
+    number = int(connection.execute(query).scalar() or 0) + 1
+    statement = insert(meta).values(key=_COUNTER, value=str(number))
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["key"], set_={"value": str(number)})
+    )
+    return number
 
 
 def stands(connection: Connection, files: Files) -> dict[str, PhaseStands]:
@@ -62,12 +74,9 @@ def _wanted(connection: Connection) -> dict[int, int]:
 def remember(connection: Connection, files: Files) -> None:
     """These phases stand in these files.  One that has left a file is remembered there only while
     it stands nowhere else."""
-    keys = selecting.phase_keys(connection)
+    keys = adding.phase_keys_of(connection, {name for names in files.values() for name in names})
     rows = [
-        {"phase_id": keys[name], "path": path}
-        for path, names in files.items()
-        for name in names
-        if name in keys
+        {"phase_id": keys[name], "path": path} for path, names in files.items() for name in names
     ]
     if rows:
         connection.execute(_ADD, rows)
@@ -85,8 +94,9 @@ def remember(connection: Connection, files: Files) -> None:
 def gone(
     connection: Connection, names: Collection[str], given: int, after: int
 ) -> tuple[dict[str, list[Chosen]], int | None]:
-    """What these phases want and the `init` of that number did not find, of the tasks after that
-    key: by phase, and where the rest begins."""
+    """What these phases want and neither the `init` of that number found nor a later one, of the
+    tasks after that key: by phase, and where the rest begins.  Of cells that no `init` ever noted
+    (0: of an older version, or recovered) it is not known where they stand."""
     wish = task_phases.c
     keys = {key: each for each, key in selecting.phase_keys(connection).items() if each in names}
     query = (
@@ -94,7 +104,7 @@ def gone(
         .add_columns(wish.phase_id)
         .join(task_phases, wish.signature == tasks.c.signature)
         .where(tasks.c.id > after, tasks.c.id <= after + BITE_TASKS)
-        .where(wish.withdrawn.is_(False), wish.given != given)
+        .where(wish.withdrawn.is_(False), wish.given > 0, wish.given < given)
         .where((wish.phase_id + 0).in_(list(keys)))  # by a sum no index finds all of a phase's
         .order_by(tasks.c.id)
     )

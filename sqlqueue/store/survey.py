@@ -41,6 +41,7 @@ _GONE: Final = (
     .join(tasks, tasks.c.signature == task_phases.c.signature)
     .where(
         task_phases.c.withdrawn.is_(False),
+        task_phases.c.given > 0,
         ~exists().where(
             _seen.c.phase == phases.c.name, _seen.c.signature == task_phases.c.signature
         ),
