@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import typer
 
+from sqlqueue.lifecycle import State
+
 Complete = Callable[[typer.Context, str], list[str]]
 Names = Callable[[Path, str], Iterable[str]]
 
-STATES: Final = ("pending", "running", "completed", "failed", "cancelled")
+STATES: Final = tuple(each.value.lower() for each in State)
 
 
 def _quiet(complete: Complete) -> Complete:

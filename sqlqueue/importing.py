@@ -149,6 +149,8 @@ class Importing:
                 with closing(self._windows(repeats, what, dry_run)) as windows:
                     for window in windows:
                         check()
+                        for each in self._sheets:
+                            each.given.refuse_changed()
                         self._ask_about(window, found, dry_run)
                         for row in window:
                             self._note(row, found, report)

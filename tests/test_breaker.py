@@ -64,6 +64,20 @@ def tripped(core: Core, name: str = "p") -> bool:
     return found["breaker"] is not None
 
 
+def test_a_rerun_ends_the_pause_as_a_retry_does(core: Core) -> None:
+    """What ran once more in vain is completed, so that only `rerun` takes it up again."""
+    add(core, *range(CELLS))
+    for _ in range(CELLS):
+        core.submit(core.take())
+    core.ok(protocol.Rerun(all=True))
+    fail_next(core, CELLS)
+    assert tripped(core)
+    notes = core.ok(protocol.Rerun(all=True)).notes
+    assert notes == ["phase p goes on: the breaker had paused it"]
+    assert not tripped(core)
+    assert isinstance(core.request(), TaskReply)
+
+
 # --- when it trips ----------------------------------------------------------------------------
 
 

@@ -452,3 +452,28 @@ def test_it_ends_when_the_child_or_its_guard_is_killed(bench: Bench, who: str) -
     assert ending.outcome == "FAILED"
     bench.close()
     wait_until(lambda: marked(bench.mark) == [], 10, "the end of the program")
+
+
+def test_a_mapping_is_handed_over_as_json(bench: Bench) -> None:
+    """The plan takes it apart into its entries."""
+    order = order_of(bench, "echo", "{opt}", **{"opt.lr": 0.1, "opt.name": "sgd"})
+    ending = perform(bench, order)
+    assert ending.metrics == {"lr": 0.1, "name": "sgd"}, ending.error
+
+
+def test_what_an_attempt_of_the_same_number_left_is_no_result(bench: Bench) -> None:
+    """As after a backup was restored: numbers come again."""
+    order = order_of(bench, "true")
+    folder = order.folders()[0]
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"accuracy": 1}')
+    ending = perform(bench, order)
+    assert ending.outcome == "FAILED", ending.metrics
+
+
+def test_progress_of_any_names_ends_nothing(bench: Bench) -> None:
+    script = "import os; f = open(os.environ['SQLQUEUE_PROGRESS'], 'a');" + (
+        """f.write('{"step": 1, "self": 3}\\n'); f.close(); print('{"a": 1}')"""
+    )
+    ending = run(bench, sys.executable, "-c", script.replace("{", "{{").replace("}", "}}"))
+    assert ending.metrics == {"a": 1}, ending.error

@@ -155,6 +155,27 @@ def test_the_same_result_once_more_and_a_result_of_before(core: Core) -> None:
     assert values(core) == values(core, "b") == {"p_0_0": "2"}
 
 
+def test_a_result_of_an_attempt_of_before_that_is_not_known_is_of_before_too(core: Core) -> None:
+    """As after `recover`, which knows of the attempt only what stands in a CSV."""
+    done(core, 0)
+    rerun(core, "p_0_0")
+    late = SubmitResult(task_id="p_0_0", worker_id="late", attempt=1, result_data={"value": 9})
+    core.ok(late)
+    core.ok(late)
+    assert core.states() == {"p_0_0": "PENDING"}
+    assert values(core) == {"p_0_0": "1"}
+    assert core.sql("SELECT count(*) FROM results") == [(2,)]
+
+
+def test_how_long_a_rerun_takes_is_learnt(core: Core) -> None:
+    core.add(*(task(n, parameters={"seed": n}) for n in range(2)))
+    core.submit(core.take(), seconds=10.0)
+    rerun(core, "seed=0")
+    core.ok(protocol.Cancel(select=["seed=1"]))
+    core.submit(core.take(), seconds=50.0, data={"value": 2})
+    assert core.sql("SELECT seconds FROM paces") == [("[10.0, 50.0]",)]
+
+
 def test_an_attempt_of_before_is_not_taken_up_again(core: Core) -> None:
     core.add(task(0))
     core.take("slow")

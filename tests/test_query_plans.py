@@ -47,7 +47,7 @@ def plans(home: Home) -> Iterator[Plans]:
 ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "the next for a GPU": (lambda c: reading.candidates(c, False, 1), "ix_tasks_claim_largest"),
     "the next for a CPU": (lambda c: reading.candidates(c, True, 1), "ix_tasks_claim_smallest"),
-    "the next of a shape": (lambda c: pace.candidates(c, [1], 1, ()), "ix_tasks_claim_shape"),
+    "the next of a shape": (lambda c: pace.candidates(c, [(1, 0)], 1, ()), "ix_tasks_claim_shape"),
     "what waits": (pace.waiting, "(phase_id=? AND state=?)"),
     "what a task took": (lambda c: pace.learn(c, "0" * 32, "cpu", 1.0), "(signature=?)"),
     "why it waits": (steering.why_waiting, "ix_tasks_state"),

@@ -105,6 +105,16 @@ def test_priority_comes_before_cost(core: Core) -> None:
     assert core.take(left_seconds=2000.0, limit_seconds=14400.0).task_id == "p_0_0"
 
 
+def test_priority_comes_before_what_is_alike(core: Core) -> None:
+    """The next of one shape comes after a more urgent one of another."""
+    learn(core)
+    core.ok(protocol.SetPriority(select=["p_2_2"], priority=9))
+    core.ok(protocol.SetPriority(select=["p_0_0"], priority=5))
+    reply = core.request(left_seconds=2000.0, limit_seconds=14400.0, count=2)
+    assert isinstance(reply, protocol.TasksReply)
+    assert [each.task_id for each in reply.tasks] == ["p_2_2", "p_0_0"]
+
+
 def test_the_margin_is_a_tenth_and_a_minute_at_most() -> None:
     now = [5.0]
     short, long = TimeLimit(100.0, lambda: now[0]), TimeLimit(14400.0, lambda: now[0])

@@ -122,6 +122,34 @@ def test_not_while_a_task_runs_or_a_result_waits(core: Core) -> None:
     unlink(core, "a")
 
 
+def test_not_while_it_is_not_known_whether_results_wait(core: Core) -> None:
+    core.add(task(0))
+    folder = core.room.csv("a").parent / unsubmitted.FOLDER
+    folder.symlink_to(folder)  # a loop: the disk says neither that it is there nor that it is not
+    assert "not known whether" in core.refused(Unlink(output_dir="a"), "directory_unavailable")
+    assert core.states() == {"p_0_0": "PENDING"}
+    folder.unlink()
+    unlink(core, "a")
+
+
+def test_files_that_are_no_results_are_in_nobody_s_way(core: Core) -> None:
+    core.add(task(0))
+    folder = core.room.csv("a").parent / unsubmitted.FOLDER
+    folder.mkdir()
+    (folder / "notes.json").write_text("{}")
+    other = SubmitResult(task_id="p_0_0", worker_id="w", result_data={"value": 1})
+    unsubmitted.write(folder, other, "0" * 32)  # another queue's
+    unlink(core, "a")
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_the_folder_that_holds_the_home_is_not_moved(core: Core) -> None:
+    core.add(task(0, folder="."))
+    told = core.refused(Unlink(output_dir=".", move_to="../far"), "bad_directory")
+    assert "the queue's home lies in it" in told
+    assert core.room.home.path.is_dir()
+
+
 def test_what_is_not_the_queue_s_is_told(core: Core) -> None:
     core.add(task(0, folder="results"))
     assert "did you mean 'results'" in core.refused(Unlink(output_dir="result"), "bad_directory")
@@ -134,7 +162,7 @@ def test_the_marker_is_removed_by_the_same_command_if_it_died_before(core: Core)
     data = marker.read_bytes()
     unlink(core, "a")
     marker.write_bytes(data)
-    assert "had left" in unlink(core, "a", dry_run=True).notes[0]
+    assert "left the queue before" in unlink(core, "a", dry_run=True).notes[0]
     assert marker.exists()
     unlink(core, "a")
     assert not marker.exists()

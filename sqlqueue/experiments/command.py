@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sqlqueue.errors import ExperimentError
 from sqlqueue.plan.command import Command, fill
+from sqlqueue.plan.nested import nest
 from sqlqueue.plan.task import Experiment
 
 MOST_WORD_CHARACTERS: Final = 4096
@@ -83,6 +84,8 @@ def prepare(command: Command, root: Path, values: Mapping[str, Any]) -> Prepared
     folder = root / command.directory
     if not folder.is_dir():
         raise ExperimentError(f"no folder {folder}, where the command is to start")
+    whole = {name for name in command.placeholders() if name not in values}
+    values = {**nest(values, whole), **values}
     try:
         words = [fill(each, values) for each in command.words]
         environment = {name: fill(each, values) for name, each in command.environment.items()}

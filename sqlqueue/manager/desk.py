@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 READING_SECONDS: Final = 20.0
 """How long reading the figures may take: less than whoever asks waits."""
 
-_NO_NEWS: Final = (protocol.RequestTask, protocol.Heartbeat, protocol.StatusRequest)
+_NO_NEWS: Final = (
+    *(protocol.RequestTask, protocol.Heartbeat, protocol.StatusRequest),
+    *(protocol.DescribeExperiments, protocol.DescribeTasks, protocol.RememberFiles),
+)
 """Requests after which no task can have become available."""
 
 

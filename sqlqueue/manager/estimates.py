@@ -36,6 +36,10 @@ class Estimates:
         """Something was learnt, or added."""
         self._stale = True
 
+    def forget(self) -> None:
+        """What was read is known to be out of date."""
+        self._read_at = None
+
     def paces(self, connection: Connection, now: float) -> Paces:
         """What is known of durations, a few seconds old at most."""
         pause = len(self._shapes) // SHAPES_A_SECOND
@@ -104,12 +108,16 @@ def fitting(
     *, smallest_first: bool, most: int, without: Collection[str],
 ) -> Fitting:  # fmt: skip
     """What fits, the highest priority first, then by cost as every worker gets it."""
-    fit: list[tuple[tuple[float, ...], int]] = []
+    fit: list[tuple[tuple[float, ...], tuple[int, int]]] = []
     known: list[float] = []
     waiting = 0
     for shape_id, priority, cells in pace.waiting(connection):
         seconds = estimates.seconds(connection, shape_id, deadline.kind, now)
         shape = estimates.shape(shape_id)
+        if shape is None and shape_id:  # added since the last reading
+            estimates.forget()
+            seconds = estimates.seconds(connection, shape_id, deadline.kind, now)
+            shape = estimates.shape(shape_id)
         if shape is not None and shape.experiment in without:
             continue
         waiting += cells
@@ -117,8 +125,9 @@ def fitting(
             known.append(seconds)
         if deadline.fits(seconds):
             cost = shape.cost if shape else 0.0
-            fit.append(((-priority, cost if smallest_first else -cost, shape_id), shape_id))
-    ordered = [shape_id for _, shape_id in sorted(fit)]
+            order = (-priority, cost if smallest_first else -cost, shape_id)
+            fit.append((order, (shape_id, priority)))
+    ordered = [each for _, each in sorted(fit)]
     found = pace.candidates(connection, ordered, most, without)
     return Fitting(found, waiting, min(known, default=None))
 

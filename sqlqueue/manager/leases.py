@@ -8,6 +8,7 @@ Pure: the clock is an argument.  What is not here: what happens to a task whose 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,6 +52,8 @@ class Lease:
 
     def _progress(self, now: float) -> Progress | None:
         if self.first is None or self.step is None or self.total is None:
+            return None
+        if not (math.isfinite(self.step) and math.isfinite(self.total)):
             return None
         step, at = self.first
         left = max(0.0, self.total - self.step)

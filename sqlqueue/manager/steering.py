@@ -31,6 +31,9 @@ _NO_RETRY: Final = {
 _NO_RERUN: Final = "not completed: they have no result yet"
 _UNDER_WAY: Final = "to run once more already"
 _KEPT: Final = "those that were to run once more are completed, with the results that they had"
+_SHARED_AGAIN: Final = (
+    "to run once more, and another phase wants them: name all that do in one word (phase=a,b)"
+)
 _UNWANTED: Final = "wanted by no phase: `init` with their sweep file first"
 _HOMELESS: Final = "in no output directory any more: `init` with their sweep file first"
 
@@ -66,7 +69,8 @@ def retry(request: protocol.Retry, context: Context) -> SteeredReply:
     chosen, left = _apart(found.tasks, lambda each: _no_retry(each, homes))
     if not request.dry_run:
         named = found.scope is not None or request.all
-        steering.want_again(context.connection, found.tasks if named else chosen, found.scope)
+        housed = [each for each in found.tasks if each.signature in homes]
+        steering.want_again(context.connection, housed if named else chosen, found.scope)
         steering.retry(context.connection, chosen)
         _told(context, "Pending again", len(chosen))
     waiting = (State.PENDING, State.FAILED, State.CANCELLED)
@@ -108,7 +112,9 @@ def rerun(request: protocol.Rerun, context: Context) -> SteeredReply:
     if not request.dry_run:
         steering.rerun(context.connection, chosen)
         _told(context, "To run once more", len(chosen))
-    return _reply(found, chosen, left)
+    again = [*chosen, *(each for each in found.tasks if each.again)]
+    names = [each.signature for each in again]
+    return _reply(found, chosen, left, breaking.tried_again(names, context, request.dry_run))
 
 
 def cancel(book: Notebook, request: protocol.Cancel, context: Context) -> SteeredReply:
@@ -124,7 +130,7 @@ def cancel(book: Notebook, request: protocol.Cancel, context: Context) -> Steere
         elif found.scope is None or wanted[each.signature] <= found.scope:
             unwanted.append(each)
         else:
-            left["another phase wants them: they go on"] += 1
+            left[_SHARED_AGAIN if each.again else "another phase wants them: they go on"] += 1
             shared.append(each)
     if not request.dry_run:
         plain = [each for each in (*unwanted, *shared) if not each.again]

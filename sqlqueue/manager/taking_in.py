@@ -42,7 +42,8 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
     stored = reading.results_of(connection, task.signature)
     if _known(stored, text, attempt, task):
         return Ack()
-    of_before = attempt is not None and attempt.number <= task.rerun_after
+    number = attempt.number if attempt is not None else request.attempt
+    of_before = number is not None and number <= task.rerun_after
     if attempt is not None and any(key == attempt.id for key, _, _ in stored):
         attempt = None  # that attempt has another result already: this is a further one
     report = _report(request, context)
@@ -100,7 +101,8 @@ def _learn(
 ) -> None:
     """What it took tells what similar cells will take; of one that was tried before, a part may
     have been done then."""
-    if len(held) > 1 or report.seconds is None:
+    tried = [each for each in held if each.number > task.rerun_after]
+    if len(tried) > 1 or report.seconds is None:
         return
     kind = kind_of(report.device or book.workers[report.worker_id].device)
     if pace.learn(context.connection, task.signature, kind, report.seconds):
@@ -187,8 +189,9 @@ def _known(
     """Whether exactly this result is stored already."""
     if task.state is State.COMPLETED:
         return any(metrics == text for _, metrics, _ in stored)
-    own = attempt.id if attempt is not None else None
-    return any(key == own and metrics == text for key, metrics, _ in stored)
+    if attempt is None:  # it was recorded under another attempt, if at all
+        return any(metrics == text for _, metrics, _ in stored)
+    return any(key == attempt.id and metrics == text for key, metrics, _ in stored)
 
 
 def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Context) -> Report:

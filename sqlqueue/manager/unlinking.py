@@ -7,14 +7,15 @@ becomes of tasks and files (`store/unlinking.py`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlqueue import protocol
+from sqlqueue import protocol, unsubmitted
 from sqlqueue.errors import DirectoryError, DirectoryUnavailable, IllegalMove
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.problems import did_you_mean
@@ -28,6 +29,10 @@ Found = TypeVar("Found")
 AGAIN: Final = "then run the same command again"
 NAMED: Final = (
     "a sweep file that still names {} has the next `init` take it in again: change its output_dir"
+)
+
+KNOWN_NO_MORE: Final = (
+    "the database does not know it: it left the queue before, or the database is older than it"
 )
 
 log = logging.getLogger("sqlqueue.manager")
@@ -66,9 +71,9 @@ def _unknown(
     home = book.claims.home
     mine = partial(unlinking.is_marked, home.absolute(path), home.queue_id())
     if request.move_to is None and _one(book, path, mine):
-        notes = ["it had left the queue already; its marker is removed"]
+        notes = [KNOWN_NO_MORE]
         if not request.dry_run:
-            _unmark(book, path)
+            notes += _unmark(book, path) or ["its marker is removed"]
         return UnlinkedReply(output_dir=path, notes=notes)
     raise DirectoryError(
         f"{path}: is no output directory of this queue{did_you_mean(path, sorted(known))}; "
@@ -84,15 +89,28 @@ def _refuse_busy(book: Notebook, key: int, path: str, context: Context) -> None:
             f"{path}: {count} of its tasks run now ({', '.join(first)}{more}); let them finish "
             f"(`sqlqueue drain --all` starts nothing more), or cancel them, {AGAIN}"
         )
-    folder = book.claims.home.absolute(path) / FOLDER
-    with suppress(
-        DirectoryUnavailable, DirectoryError
-    ):  # of what cannot be looked at nothing waits
-        if files := _one(book, path, partial(unlinking.waiting, folder)):
-            raise IllegalMove(
-                f"{path}: {len(files)} results wait in {FOLDER}/ to be taken in ({files[0]}, ...); "
-                f"a running manager does that, {AGAIN}"
-            )
+    home = book.claims.home
+    waiting = partial(_waiting, home.absolute(path) / FOLDER, home.queue_id())
+    try:
+        files = _one(book, path, waiting)
+    except (DirectoryUnavailable, DirectoryError) as error:
+        raise DirectoryUnavailable(
+            f"{path}: cannot be looked at, so it is not known whether results wait in its "
+            f"{FOLDER}/: {error.message}"
+        ) from None
+    if files:
+        raise IllegalMove(
+            f"{path}: {len(files)} results wait in {FOLDER}/ to be taken in ({files[0]}, ...); "
+            f"a running manager does that, {AGAIN}"
+        )
+
+
+def _waiting(folder: Path, queue_id: str) -> list[str]:
+    """The results in it that nobody has taken in yet; raises `OSError` when it cannot be read."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.scandir(folder).close()
+        return [path.name for path, _ in unsubmitted.scan(folder, queue_id)]
+    return []
 
 
 # --- leaving --------------------------------------------------------------------------
@@ -172,6 +190,8 @@ def _refuse_target(book: Notebook, path: str, target: str, known: dict[str, int]
     if target in known:
         raise DirectoryError(f"{target}: is an output directory of this queue already")
     before = book.claims.home.absolute(path)
+    if book.claims.home.path.resolve().is_relative_to(before.resolve()):
+        raise DirectoryError(f"{path}: the queue's home lies in it; it cannot be moved")
     inside = [each for each in known if each != path and _is_in(book, each, before)]
     if inside or _is_in(book, target, before):
         what = sorted(inside)[0] if inside else target

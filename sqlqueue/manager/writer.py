@@ -41,7 +41,10 @@ _TICK: Final = object()
 _ALONE: Final = (*(protocol.Repair, protocol.Audit, protocol.PrepareDirectories, protocol.Unlink),)
 """Messages that need a commit of their own, before what follows them."""
 
-_QUIET: Final = (protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit)
+_QUIET: Final = (
+    *(protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit),
+    *(protocol.DescribeExperiments, protocol.DescribeTasks, protocol.RememberFiles),
+)
 """Messages after which no task can have become available."""
 
 log = logging.getLogger("sqlqueue.manager")

@@ -10,20 +10,18 @@ Pure.  What is not here: how a sweep file spells a command (`defining.py`), runn
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from sqlqueue.plan.template import TOKEN, short
+
 RUN: Final = "run."
 """How the placeholders begin that say something of the attempt."""
 OF_RUN: Final = ("run.directory", "run.device", "run.seed")
 
-_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAME: Final = re.compile(r"[^\W\d][\w.-]*")
-_EXPONENT: Final = re.compile(r"e([+-])0*(\d+)$")
-_INTEGRAL_BELOW: Final = 1e16
 
 
 class PlaceholderError(ValueError):
@@ -55,7 +53,7 @@ class Command:
 
 def names(text: str) -> list[str]:
     """The placeholders of a text; raises `PlaceholderError`."""
-    return [_name(token) for token in _TOKEN.finditer(text) if token[0] not in ("{{", "}}")]
+    return [_name(token) for token in TOKEN.finditer(text) if token[0] not in ("{{", "}}")]
 
 
 def _name(token: re.Match[str]) -> str:
@@ -81,7 +79,7 @@ def fill(text: str, values: Mapping[str, Any]) -> str:
     def said(token: re.Match[str]) -> str:
         return token[0][0] if token[1] is None else spelled(values[token[1]])
 
-    return _TOKEN.sub(said, text)
+    return TOKEN.sub(said, text)
 
 
 def spelled(value: Any) -> str:
@@ -96,11 +94,5 @@ def spelled(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return _short(value)
+        return short(value)
     return json.dumps(value, ensure_ascii=False)
-
-
-def _short(value: float) -> str:
-    if math.isfinite(value) and value.is_integer() and abs(value) < _INTEGRAL_BELOW:
-        return str(int(value))
-    return _EXPONENT.sub(lambda found: "e" + found[1].replace("+", "") + found[2], repr(value))

@@ -28,7 +28,9 @@ _FUNCTION: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS: Final = "SQLQUEUE_"
 _DEVICE: Final = "CUDA_VISIBLE_DEVICES"
-_SHELL: Final = re.compile(r"(?:.*/)?(?:ba|da|z|k)?sh")
+_SHELL: Final = re.compile(r"(?:.*/)?(?:ba|da|z|k|a|fi|c|tc)?sh")
+_READS: Final = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
+"""The option after which a shell reads what a word says."""
 _LINE_END: Final = re.compile(r"\s*\n\s*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -153,13 +155,15 @@ class _Definition:
             self._add(entry, "found an empty word in place of the program")
         if any("\0" in each for each in words):
             self._add(entry, "found a NUL character, which no program can be given")
-        if len(words) > 2 and _SHELL.fullmatch(words[0]):
-            self._check_shell(entry, words)
+        shells = [number for number, each in enumerate(words) if _SHELL.fullmatch(each)]
+        if shells:
+            self._check_shell(entry, words[shells[0] + 1 :])
 
     def _check_shell(self, entry: Entry, words: list[str]) -> None:
         """What a shell is to read must not be made of values: they could say anything."""
-        options = [each for each in words[1:] if re.fullmatch("-[a-z]*c", each)]
-        script = words[words.index(options[0]) + 1 :][:1] if options else []
+        at = next((number for number, each in enumerate(words) if _READS.fullmatch(each)), None)
+        rest = words[at + 1 :] if at is not None else []
+        script = [each for each in rest if not re.fullmatch("[-+].*", each)][:1]
         if script and names(script[0]):
             name = names(script[0])[0]
             self._add(

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from sqlqueue.plan.problems import describe
 
-_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+"""A brace, a doubled one, or a name between two."""
 _UNSAFE: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 _EXPONENT: Final = re.compile(r"e([+-])0*(\d+)$")
 _INTEGRAL_BELOW: Final = 1e16
@@ -47,7 +48,7 @@ def parse(text: str) -> Template:
     """The template that `text` spells; raises `TemplateError`."""
     _check_whole(text)
     literals, names, end = [""], [], 0
-    for token in _TOKEN.finditer(text):
+    for token in TOKEN.finditer(text):
         literals[-1] += text[end : token.start()]
         end = token.end()
         if token[0] in ("{{", "}}"):
@@ -103,11 +104,12 @@ def _text(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return _short(value)
+        return short(value)
     raise TemplateError(f"found {describe(value)}, expected a single value in a folder's name")
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number as short as possible, equal ones alike."""
     if value.is_integer() and abs(value) < _INTEGRAL_BELOW:
         return str(int(value))
     return _EXPONENT.sub(lambda found: "e" + found[1].replace("+", "") + found[2], repr(value))

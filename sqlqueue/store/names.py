@@ -31,8 +31,11 @@ def phases(database: Path, prefix: str) -> list[str]:
 
 def task_ids(database: Path, prefix: str) -> list[str]:
     """Of too many their phases, with the line that every id goes on with."""
-    query = "SELECT task_id FROM tasks WHERE task_id LIKE ? ESCAPE '\\' ORDER BY id"
-    found = _found(database, query, prefix)
+    end = prefix + "\U0010ffff"  # a range of the index: `LIKE` would read every task
+    query = "SELECT task_id FROM tasks WHERE task_id >= ? AND task_id < ? ORDER BY task_id LIMIT ?"
+    with closing(look(database)) as connection:
+        rows = connection.execute(query, (prefix, end, MOST + 1)).fetchall()
+    found = [str(name) for (name,) in rows]
     if len(found) <= MOST:
         return found
     return [f"{each}_" for each in phases(database, prefix)] or found[:MOST]

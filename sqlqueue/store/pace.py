@@ -35,8 +35,8 @@ _KEEP_PACE: Final = _KEEP.on_conflict_do_update(
     set_={"runs": _KEEP.excluded.runs, "seconds": _KEEP.excluded.seconds},
 )
 _OF_SHAPE: Final = (
-    PENDING.where(tasks.c.shape_id == bindparam("shape"))
-    .order_by(tasks.c.priority.desc(), tasks.c.id)
+    PENDING.where(tasks.c.shape_id == bindparam("shape"), tasks.c.priority == bindparam("urgency"))
+    .order_by(tasks.c.id)
     .limit(bindparam("most"))
 )
 
@@ -119,15 +119,17 @@ def waiting(connection: Connection) -> list[tuple[int, int, int]]:
 
 
 def candidates(
-    connection: Connection, ordered: Sequence[int], most: int, without: Collection[str]
+    connection: Connection, ordered: Sequence[tuple[int, int]], most: int, without: Collection[str]
 ) -> list[tuple[int, str]]:
-    """Pending tasks of these shapes as (key, task id), one shape after the other."""
+    """Pending tasks of these shapes and priorities as (key, task id), one pair after the other."""
     found: list[tuple[int, str]] = []
-    for shape in dict.fromkeys(ordered):
+    for shape, priority in ordered:
         query: Any = _OF_SHAPE
         if without:
             query = query.where(tasks.c.experiment.not_in(list(without)))
-        rows = connection.execute(query, {"shape": shape, "most": most - len(found)})
+        rows = connection.execute(
+            query, {"shape": shape, "urgency": priority, "most": most - len(found)}
+        )
         found += [(row.id, row.task_id) for row in rows]
         if len(found) >= most:
             break

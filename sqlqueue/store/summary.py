@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
+from sqlqueue.plan.forecast import remaining
 from sqlqueue.store import breaker, engine, failing, records, reruns, steering
 from sqlqueue.store.counting import EVERY
 from sqlqueue.store.estimate import Work
@@ -189,11 +190,15 @@ def _workers(connection: Connection, work: Work) -> list[dict[str, Any]]:
                 "task_id": row.task_id,
                 "attempt": row.number,
                 "seconds": seconds,
-                "left_seconds": work.expected(row.task_id),
+                "left_seconds": _rounded(remaining(work.expected(row.task_id), seconds)),
                 **progress,
             }
         )
     return list(found.values())
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:

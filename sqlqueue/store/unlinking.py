@@ -132,22 +132,18 @@ def unmark(disk: Disk, folder: Path, queue_id: str) -> bool:
     return True
 
 
-def waiting(folder: Path) -> list[str]:
-    """The results in it that nobody has taken in yet."""
-    try:
-        return sorted(each.name for each in folder.iterdir() if each.suffix == ".json")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def is_to_be_renamed(before: Path, now: Path, queue_id: str) -> bool:
     """Whether the folder is still where it was; raises `DirectoryError` where it cannot go."""
     owner = marker_of(now)
     if owner == queue_id and not os.path.lexists(before):
         return False
     if owner is not None:
-        whose = "this queue's already" if owner == queue_id else f"another queue's ({owner})"
-        raise DirectoryError(f"{now}: is {whose}; choose another folder")
+        if owner == queue_id:
+            raise DirectoryError(
+                f"{now}: is this queue's already, and {before} is there too; if it was moved there "
+                f"and then made again here, move one of them away, then run the same command again"
+            )
+        raise DirectoryError(f"{now}: is another queue's ({owner}); choose another folder")
     if _is_taken(now):
         raise DirectoryError(f"{now}: is there and not empty; choose another folder")
     if not os.path.lexists(before):

@@ -115,7 +115,8 @@ class Asker:
             unable = self._unable.now(begun)
             with self._lock:
                 answer = self._poll(0.0 if unable and not self._wait else wait_seconds)
-            wait_seconds = POLL_SECONDS
+            # Of a time limit the manager knows what was left when it was asked.
+            wait_seconds = POLL_SECONDS if self._limit is None else FIRST_POLL_SECONDS
             if not isinstance(answer, NoTask):
                 return answer
             if self._is_to_end(answer):

@@ -66,7 +66,7 @@ def _told(first: str, lines: list[str]) -> str:
 
 
 def _traceback(lines: list[str]) -> list[str]:
-    """From the last traceback on, which a Python program ends with; those before it are kept."""
+    """From the first traceback in them on, with which a Python program ends."""
     if TRACEBACK not in lines:
         return []
     return lines[lines.index(TRACEBACK) :]

@@ -85,6 +85,9 @@ class Program:
     def _filled(self, folder: Path, disk: Disk, data: bytes) -> Path:
         """Whose it is stands there too: what a killed worker leaves is cleared away by the next."""
         disk.make_folders(folder, 0o700)
+        for name in ("result.json", "progress"):  # of an attempt whose number came again
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(folder / name)
         disk.write_beside(folder / outcome.ORDER_FILE, self._order.line(), 0o600)
         disk.write_beside(folder / "parameters.json", data, 0o600)
         return folder
@@ -216,7 +219,7 @@ class _Progress:
             self._next = time.monotonic() + PROGRESS_SECONDS
 
     def look(self) -> None:
-        with contextlib.suppress(OSError, ValueError, RecursionError):
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
             found = self._path.stat()
             if self._seen != (found.st_mtime_ns, found.st_size):
                 self._seen = (found.st_mtime_ns, found.st_size)

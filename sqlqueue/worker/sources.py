@@ -8,18 +8,16 @@ installed packages, which do not change under a running worker.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Final
+
+from sqlqueue.experiments.importing import loaded_files
 
 Stamp = tuple[int, int]
 UNKNOWN: Final[Stamp] = (-1, -1)
 CLOCK_SLACK_NS: Final = 10_000_000
 """File times come from the kernel's coarse clock, which lags by up to a tick."""
-
-_INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 def stamp(path: str) -> Stamp:
@@ -40,7 +38,7 @@ class Sources:
     """The stamps of this process's modules under a root."""
 
     def __init__(self, root: Path) -> None:
-        self._prefix = str(root) + os.sep
+        self._root = root
         self._seen: dict[str, Stamp] = {}
         self._since_ns = time.time_ns()
 
@@ -54,8 +52,4 @@ class Sources:
         return dict(self._seen)
 
     def _loaded(self) -> set[str]:
-        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-        return {path for path in files if isinstance(path, str) and self._own(path)}
-
-    def _own(self, path: str) -> bool:
-        return path.startswith(self._prefix) and not any(each in path for each in _INSTALLED)
+        return {str(each) for each in loaded_files(self._root)}

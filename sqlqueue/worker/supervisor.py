@@ -154,11 +154,17 @@ class Supervisor:
                     self._stop_all(self._stop_for(news), running)
                     return news
                 running -= 1
-            if running and self._limit is not None and not self._limit.left_seconds():
-                log.warning("the time limit is over: stopping, what runs is given back")
-                self._stop_all(Stop("the worker's time limit", self._limit.grace_seconds), running)
+            if running and (over := self._limit_over()) is not None:
+                self._stop_all(over, running)
                 return None
         return None
+
+    def _limit_over(self) -> Stop | None:
+        """How to stop because the time limit is over, if it is."""
+        if self._limit is None or self._limit.left_seconds():
+            return None
+        log.warning("the time limit is over: stopping, what runs is given back")
+        return Stop("the worker's time limit", self._limit.grace_seconds)
 
     def _stop_for(self, number: int) -> Stop:
         """What a signal means for what runs."""
@@ -177,6 +183,8 @@ class Supervisor:
         self._stop.set()
         deadline, hurried = self._tell(stop), stop.grace_seconds is None
         while running > self._polling() and (left := deadline - time.monotonic()) > 0:
+            if not hurried and (over := self._limit_over()) is not None:
+                deadline, hurried = self._tell(over), True
             with contextlib.suppress(Empty):
                 news = self._news.get(timeout=min(left, 0.1))
                 if news is None:
