@@ -20,13 +20,9 @@ NAMED: Final = 3
 
 
 def trips(status: Figures) -> list[Trip]:
-    """Every phase that the breaker has paused and in which something is left to do."""
-    found = [Trip.of(each) for each in status["phases"] if _is_waiting(each)]
+    """Every phase that the breaker has paused: new cells of it wait too."""
+    found = [Trip.of(each) for each in status["phases"]]
     return [each for each in found if each is not None]
-
-
-def _is_waiting(phase: Figures) -> bool:
-    return bool(phase["pending"] + phase["running"])
 
 
 def is_stuck(status: Figures) -> bool:

@@ -101,6 +101,8 @@ def _next(status: Figures) -> list[str]:
             f"`sqlqueue logs {printable(str(task))}` shows the output of one of them",
             f"`sqlqueue retry {which}` and `run` again try it once more",
         ]
+    if status.get("reruns_failed") and not steps:
+        steps.append("`sqlqueue failures` tells what failed once more, and why")
     steps = steps or [
         "`sqlqueue verify` proves the files",
         "add values to a sweep and `run` it again: only the new cells run",

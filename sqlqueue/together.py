@@ -54,7 +54,9 @@ def together(
             Crew(home, display, verbose, breaker_cells).work()
     status = figures(home)
     print_summary(status, before, None if idle else time.monotonic() - began)
-    return EXIT_FAILED if failed(status, phases) or stopped(status, phases) else EXIT_DONE
+    in_vain = status["reruns_failed"] > before["reruns_failed"]
+    bad = failed(status, phases) or stopped(status, phases) or in_vain
+    return EXIT_FAILED if bad else EXIT_DONE
 
 
 def failed(status: Figures, phases: Collection[str]) -> int:

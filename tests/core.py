@@ -16,6 +16,7 @@ from sqlqueue import protocol
 from sqlqueue.disk import Disk
 from sqlqueue.protocol import Error, Reply, Request, TaskReply
 from sqlqueue.store.audit import verify
+from sqlqueue.store.summary import foretell
 
 
 @dataclass
@@ -48,7 +49,11 @@ class Core:
         return self.desk.clock.now
 
     def figures(self) -> dict[str, Any]:
-        return self.desk.committer.figures()
+        """Those of `status` with nobody at work but those who run something."""
+        found = self.desk.committer.figures()
+        tasks = [task for each in found["workers"] for task in each["tasks"]]
+        foretell(found, [], {each["task_id"]: each["left_seconds"] for each in tasks})
+        return found
 
     def ask(self, request: Request) -> Any:
         (reply,) = self.desk.say(request)

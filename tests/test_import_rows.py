@@ -192,6 +192,13 @@ def test_what_the_file_does_not_have_is_as_in_the_task(grid: Catalogue) -> None:
     assert grid.left_out(["lr", "width_factor", "seed"]) == {"poison": [None]}
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_nothing_is_near_to_what_is_no_number(grid: Catalogue, text: str) -> None:
+    found = fit(grid, {"lr": text, "width_factor": "4", "seed": "1"}, tolerance=0.5)
+    assert (found.task, found.kind) == (None, Kind.UNMATCHED)
+    assert "tolerance" not in found.why
+
+
 def test_several_tasks_are_ambiguous_and_told_apart(grid: Catalogue) -> None:
     found = fit(grid, {"seed": "1", "width_factor": "4"})
     assert (found.task, found.kind) == (None, Kind.AMBIGUOUS)

@@ -13,7 +13,7 @@ import pytest
 from core import Core, task
 from crash_scenarios import MEMORY, Room
 
-from sqlqueue.protocol import AddTasks, PrepareDirectories, Prune, PrunedReply
+from sqlqueue.protocol import AddTasks, PrepareDirectories, Prune, PrunedReply, Rerun, Retry
 
 
 @pytest.fixture
@@ -60,6 +60,20 @@ def test_an_earlier_init_that_still_adds_takes_nothing_back(core: Core) -> None:
     add(core, quick, 0, 1)
     add(core, slow, 1, 2)
     assert pruned(core, quick) == {"p": {"PENDING": 1}}  # the one that only the earlier found
+
+
+def test_a_retry_of_everything_wants_nothing_again_that_is_completed(core: Core) -> None:
+    """A row that no file wants any more is not taken up by the way."""
+    add(core, numbered(core), 0, 1)
+    core.submit(core.take())
+    core.ok(Rerun(all=True))
+    mine = numbered(core)
+    add(core, mine, 1)
+    pruned(core, mine)
+    wanted = core.figures()["phases"][0]["total"]
+    core.ok(Retry(all=True))
+    assert core.figures()["phases"][0]["total"] == wanted
+    assert core.figures()["totals"]["completed"] == 1
 
 
 def test_of_cells_that_no_init_noted_nothing_is_known(core: Core) -> None:

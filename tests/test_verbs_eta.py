@@ -23,7 +23,7 @@ def core(tmp_path: Path) -> Iterator[Core]:
 
 
 def figures(core: Core) -> dict[str, Any]:
-    return core.desk.committer.figures()
+    return core.figures()
 
 
 def phases(core: Core) -> dict[str, float | None]:

@@ -1,7 +1,7 @@
 """Writes docs/CAPTURES.md: what `status`, `failures` and the end of `run` look like.
 
 Queues are made for it by real managers' cores from messages, and shown by the code that the
-commands use; only the folder, the clock and how long an attempt has run are given other values.
+commands use; only the folder and the clock are given other values.
 A test compares the page with what this makes.  What is not here: anything that is shown.
 """
 
@@ -101,10 +101,7 @@ class Made:
 
     def figures(self) -> dict[str, Any]:
         """Those of `status`, with a folder that is the same everywhere."""
-        found = offline_status(self.home)
-        for worker in found["workers"]:
-            for task in worker["tasks"]:
-                task["seconds"] = 130.0
+        found = offline_status(self.home, lambda: NOON + 130.0)
         return found | {"home": f"{FOLDER}/{NAME}"}
 
 

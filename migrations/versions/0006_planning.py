@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
+# As they are in the version that runs this: a later form of them brings a migration of its own,
+# which makes shapes anew.
 from sqlqueue.plan.pace import Shape, kind_of, shape_of
 
 revision: str = "0006"

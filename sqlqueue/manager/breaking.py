@@ -41,9 +41,8 @@ def failed(book: Notebook, signature: str, outcome: Outcome, error: str, context
 
 
 def _tell(tripped: Paused, context: Context) -> None:
-    told = Trip.of({"phase": tripped.phase, "breaker": tripped.shown()})
-    assert told is not None
-    context.after.append(lambda: log.warning("%s", told.told))
+    told = Trip(tripped.phase, tripped.kind, tripped.outcome, tripped.error, tripped.cells).told
+    context.after.append(lambda: log.warning("%s", told))
 
 
 def completed(signature: str, context: Context) -> None:

@@ -42,7 +42,7 @@ from sqlqueue.manager import handing_out, keeping_touch, mending, service
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
-from sqlqueue.store import copies, proving, queue, reading, records, summary, wishing
+from sqlqueue.store import copies, pace, proving, queue, records, summary, wishing
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
@@ -215,7 +215,7 @@ class Committer:
     def figures(self) -> dict[str, Any]:
         """What `status` tells of the database, read through the writer's own connection."""
         with self._session.begun() as connection:
-            return summary.from_database(connection)
+            return summary.from_database(connection, self._wall())
 
     def folders(self) -> list[Path]:
         """Every output directory."""
@@ -230,7 +230,7 @@ class Committer:
     def counts(self) -> dict[State, int]:
         """How many tasks stand in each state."""
         with self._session.begun() as connection:
-            return reading.states(connection)
+            return pace.states(connection)
 
     def _whole(self, job: Job) -> Reply:
         """What looks at every CSV: has a place of its own between two transactions."""

@@ -11,6 +11,7 @@ from sqlqueue.plan.forecast import Runner
 from sqlqueue.plan.pace import kind_of
 from sqlqueue.store.estimate import Work
 from sqlqueue.store.steering import Drain
+from sqlqueue.store.summary import foretell
 
 GONE_SECONDS: Final = 90.0
 FORGOTTEN_SECONDS: Final = 3600.0
@@ -39,13 +40,13 @@ def with_live(
     known = {each.worker_id for each in seen}
     seen += [WorkerSeen(name, "", "", "gpu", now) for name in held if name not in known]
     drains = [Drain(each["worker"], each["host"], each["device"]) for each in figures["drained"]]
-    work: Work = figures.pop("work")
+    work: Work = figures["work"]
     figures["workers"] = [
         _worker(each, held.get(each.worker_id, []), drains, work, now)
         for each in sorted(seen, key=lambda each: each.worker_id)
         if held.get(each.worker_id) or now - each.heard < FORGOTTEN_SECONDS
     ]
-    _foretell(figures, work)
+    _foretell(figures)
     said = home.manager() or {}
     figures["manager"] = {
         "running": True,
@@ -57,7 +58,7 @@ def with_live(
     return figures
 
 
-def _foretell(figures: dict[str, Any], work: Work) -> None:
+def _foretell(figures: dict[str, Any]) -> None:
     """How long it will take those who are at work now."""
     workers = figures["workers"]
     idle = [
@@ -67,10 +68,7 @@ def _foretell(figures: dict[str, Any], work: Work) -> None:
         if each["heard_seconds_ago"] < ASKING_SECONDS
     ]
     left = {task["task_id"]: task["left_seconds"] for each in workers for task in each["tasks"]}
-    forecast = work.forecast(idle, left)
-    figures["eta_seconds"] = forecast.total
-    for each in figures["phases"]:
-        each["eta_seconds"] = forecast.phases.get(each.pop("key"), 0.0)
+    foretell(figures, idle, left)
 
 
 def _worker(

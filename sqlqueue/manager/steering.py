@@ -69,7 +69,8 @@ def retry(request: protocol.Retry, context: Context) -> SteeredReply:
     chosen, left = _apart(found.tasks, lambda each: _no_retry(each, homes))
     if not request.dry_run:
         named = found.scope is not None or request.all
-        housed = [each for each in found.tasks if each.signature in homes]
+        over = State.COMPLETED
+        housed = [t for t in found.tasks if t.signature in homes and t.state is not over]
         steering.want_again(context.connection, housed if named else chosen, found.scope)
         steering.retry(context.connection, chosen)
         _told(context, "Pending again", len(chosen))

@@ -44,7 +44,9 @@ def units(request: protocol.Request, size_bytes: int = 0) -> int:
             things = len(request.rows)
         case protocol.PrepareDirectories():
             things = len(request.output_dirs)
-        case protocol.Repair() | protocol.Audit() | protocol.Steer() | protocol.Prune():
+        case protocol.Repair() | protocol.Audit() | protocol.Unlink():
+            things = BATCH_UNITS
+        case protocol.Steer() | protocol.Prune():
             things = BATCH_UNITS
         case _:
             things = 1

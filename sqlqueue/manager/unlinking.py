@@ -30,6 +30,10 @@ AGAIN: Final = "then run the same command again"
 NAMED: Final = (
     "a sweep file that still names {} has the next `init` take it in again: change its output_dir"
 )
+LEFT: Final = (
+    "its final_results.csv is nobody's now: where a sweep file still names {}, change its "
+    "output_dir, or the next `init` refuses it (with --set-aside it begins a new file)"
+)
 
 KNOWN_NO_MORE: Final = (
     "the database does not know it: it left the queue before, or the database is older than it"
@@ -87,7 +91,8 @@ def _refuse_busy(book: Notebook, key: int, path: str, context: Context) -> None:
         more = ", ..." if count > len(first) else ""
         raise IllegalMove(
             f"{path}: {count} of its tasks run now ({', '.join(first)}{more}); let them finish "
-            f"(`sqlqueue drain --all` starts nothing more), or cancel them, {AGAIN}"
+            f"(`sqlqueue drain --all` starts nothing more), or cancel them, {AGAIN}. If it "
+            "is away, they cannot finish before it is back (`verify --repair` makes it anew)"
         )
     home = book.claims.home
     waiting = partial(_waiting, home.absolute(path) / FOLDER, home.queue_id())
@@ -120,7 +125,7 @@ def _leave(
     book: Notebook, request: protocol.Unlink, path: str, key: int, context: Context
 ) -> UnlinkedReply:
     counts = unlinking.counts(context.connection, key)
-    notes = [NAMED.format(path)]
+    notes = [LEFT.format(path)]
     if not request.dry_run:
         unlinking.forget(context.connection, key)
         _forget_after(book, key, context)

@@ -80,6 +80,7 @@ class Writer:
         self._committer.stopping = lambda: self._stop_at is not None
         self._intake = Intake(home, clock=clock, disk=disk)
         self._clock = clock
+        self._wall = wall
         self._waiting: Turns[Any] = Turns()
         self._taken: list[Any] = []
         """What was taken from it and has no answer yet."""
@@ -162,7 +163,7 @@ class Writer:
         if self._alone:
             figures = summary.with_folders(self.home, self._asked())
         else:
-            figures = summary.figures(self.home, own_writer=True)
+            figures = summary.figures(self.home, self._wall(), own_writer=True)
         busy_seconds, book = self.busy_seconds(), self._committer.book
         return live.with_live(figures, book, self._clock(), self.home, busy_seconds)
 

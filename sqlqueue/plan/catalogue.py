@@ -9,6 +9,7 @@ What is not here: rows (`fitting.py`), columns (`layout.py`).
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,9 +78,12 @@ class Values:
     def near(self, number: Any, tolerance: float) -> list[int]:
         """The numbers within a relative difference of one, the nearest first.
 
-        Two whole numbers are two: seeds and sizes are counted, not rounded.
+        Two whole numbers are two: seeds and sizes are counted, not rounded.  Nothing is near
+        to infinity, or to what is no number.
         """
         if isinstance(number, bool) or not isinstance(number, int | float):
+            return []
+        if isinstance(number, float) and not math.isfinite(number):
             return []
         self._look_up()
         try:

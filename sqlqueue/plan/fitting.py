@@ -114,7 +114,7 @@ class Fitting:
         self._readable = {**layout.metrics, **layout.parameters}
         self._measured: dict[int, list[int]] = {}
         self._meanings: dict[tuple[int, str], Ids] = {}
-        self._told: dict[tuple[int, ...], Fit] = {}
+        self._told: dict[tuple[int, tuple[int, ...]], Fit] = {}
         self._looks = LOOKS
         self._by_signature: Mapping[bytes, int] = {}
         if layout.signature is not None:
@@ -200,13 +200,14 @@ class Fitting:
     # --- troubles ---------------------------------------------------------------------------
 
     def _ambiguous(self, found: list[int]) -> Fit:
-        key = tuple(found[:MOST_COMPARED])
+        compared = tuple(found[:MOST_COMPARED])
+        key = (len(found), compared)
         if key not in self._told:
             if len(self._told) >= MOST_CACHED:
                 self._told.clear()
             parts = [
                 f"{name} ({_several([shown(each) for each in values])})"
-                for name, values in self._catalogue.differences(key)
+                for name, values in self._catalogue.differences(compared)
             ]
             differ = ", ".join(parts[:MOST_TOLD]) + _more(len(parts) - MOST_TOLD)
             why = f"{len(found)} tasks fit; what tells them apart: {differ or 'nothing'}"

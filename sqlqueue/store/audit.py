@@ -19,10 +19,10 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
-from sqlqueue.plan.rows import line, row
 from sqlqueue.store import condition, csv_file, engine, records, tallied, wishing
 from sqlqueue.store.csv_file import Record
 from sqlqueue.store.directories import marker_of
+from sqlqueue.store.rewriting import expected
 from sqlqueue.store.schema import (
     attempts,
     breakers,
@@ -117,9 +117,9 @@ def _lifecycle(connection: Connection) -> Iterator[Finding]:
 
 def _wishes(connection: Connection) -> Iterator[Finding]:
     """Tasks that stand otherwise than those who want them wish, or that nobody wants."""
-    for row_ in connection.execute(wishing.come_to()):
-        if wishing.is_settling(connection):
-            break  # a pause is on its way through the queue
+    # Where a pause is on its way through the queue, some stand as before.
+    settling = wishing.is_settling(connection)
+    for row_ in () if settling else connection.execute(wishing.come_to()):
         wish = f"priority {row_.to_priority}, {row_.to_attempts} attempts, held: {row_.to_held}"
         message = f"is not what the wishes of its phases come to ({wish})"
         yield Finding("error", row_.of_signature, message)
@@ -220,13 +220,6 @@ def _compare_lines(
     if (extra := next(content, b"")) != b"":
         return f"goes on after its last row, at line {number + 1}: {_shown(extra)}"
     return None
-
-
-def expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
-    """The lines that the database makes of a CSV."""
-    yield line(columns)
-    for values in records.rows_of(connection, key):
-        yield row(columns, values)
 
 
 def _difference(found: bytes, expected: bytes, columns: tuple[str, ...]) -> str:

@@ -87,9 +87,11 @@ class UnderWay:
             return self.replacer.prepare(connection, replacing, ready)
         calls: dict[int, Callable[[], Record]] = {}
         for key, each in found.items():
-            calls[key] = self._appending(key, each)
             if key in replacing:
+                self.written[key] = Written(each.file, each.record.length_bytes, "", b"")
                 calls[key] = partial(self.replacer.put_in_place, noted[key], each)
+            else:
+                calls[key] = self._appending(key, each)
         outcomes = self._lanes.run(calls)
         for key, outcome in outcomes.items():
             if isinstance(outcome, Record) and key not in replacing:
@@ -98,8 +100,7 @@ class UnderWay:
 
     def _appending(self, key: int, share: Share) -> Callable[[], Record]:
         data, record = b"".join(share.lines()), settled(share.record)
-        appended = b"" if share.replacing else data
-        self.written[key] = Written(share.file, record.length_bytes, "", appended)
+        self.written[key] = Written(share.file, record.length_bytes, "", data)
         return partial(csv_file.append, self._disk, share.file, record, data, len(share.new))
 
     def data(self, key: int) -> bytes:

@@ -155,7 +155,8 @@ def failures(connection: Connection) -> list[dict[str, Any]]:
         before, ids = found.get(told.kind, (told, []))
         ids.append(task_id)
         found[told.kind] = (before.joined(told), ids)
-        texts.append((told.kind, parameters))
+        if len(texts) <= MOST_COMPARED:
+            texts.append((told.kind, parameters))
     shared = _shared(connection, texts) if len(texts) <= MOST_COMPARED else {}
     return [
         {"error": told.heading, "outcome": told.outcome, "count": len(ids), "kind": kind,

@@ -106,6 +106,17 @@ def shape_id_of(connection: Connection, signature: str) -> int:
     return connection.execute(_SHAPE_OF, {"signature": signature}).scalar() or 0
 
 
+def states(connection: Connection) -> dict[State, int]:
+    """How many tasks stand in each state."""
+    tally = tallies.c
+    query = (
+        select(tally.state, func.sum(tally.cells).label("cells"))
+        .where(tally.phase_id == EVERY, tally.cells > 0)
+        .group_by(tally.state)
+    )
+    return {State(row.state): row.cells for row in connection.execute(query)}
+
+
 def waiting(connection: Connection) -> list[tuple[int, int, int]]:
     """What may be handed out, as (shape, priority, number of tasks)."""
     tally = tallies.c

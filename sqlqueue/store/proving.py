@@ -23,7 +23,7 @@ from sqlqueue.store import audit, csv_file, records
 from sqlqueue.store.condition import Damaged
 from sqlqueue.store.csv_file import Kind, Record
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.rewriting import SLOWEST_BYTES_A_SECOND
+from sqlqueue.store.rewriting import SLOWEST_BYTES_A_SECOND, expected
 
 MOST_FINDINGS: Final = 1000
 LONGEST: Final = 1000
@@ -97,6 +97,6 @@ def _look(proof: Proof, path: str, record: Record) -> list[Finding]:
 
 def _of_rows(connection: Connection, key: int, record: Record) -> str:
     checksum = csv_file.EMPTY
-    for each in audit.expected(connection, key, record.columns or ()):
+    for each in expected(connection, key, record.columns or ()):
         checksum = csv_file.extend(checksum, each)
     return checksum

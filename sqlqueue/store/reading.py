@@ -17,7 +17,6 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    func,
     literal_column,
     select,
 )
@@ -288,9 +287,3 @@ def matching(held: Sequence[Attempt], number: int | None, worker_id: str) -> Att
         return next((each for each in own if each.number == number), None)
     live = [each for each in own if each.outcome is None]
     return (live or own or [None])[-1]  # type: ignore[list-item]
-
-
-def states(connection: Connection) -> dict[State, int]:
-    """How many tasks stand in each state."""
-    query = select(tasks.c.state, func.count()).group_by(tasks.c.state)
-    return {State(state): count for state, count in connection.execute(query)}

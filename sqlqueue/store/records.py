@@ -95,7 +95,7 @@ def save(connection: Connection, records: dict[int, Record]) -> None:
 
 
 def move_directory(connection: Connection, key: int, path: str) -> None:
-    """From now on the directory is another folder, in which there is no CSV yet."""
+    """From now on the directory is another folder, whose CSV is to be looked at anew."""
     statement = output_directories.update().where(_DIRECTORY.id == key)
     connection.execute(statement.values(path=path, look=""))
 

@@ -26,7 +26,7 @@ from sqlqueue.errors import DirectoryUnavailable
 from sqlqueue.plan.task import OWN_COLUMNS
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import Found, Kind, NotAsRecorded, Record
-from sqlqueue.store.rewriting import SLOWEST_BYTES_A_SECOND, Rewriter, Transaction
+from sqlqueue.store.rewriting import SLOWEST_BYTES_A_SECOND, Rewriter, Transaction, expected
 
 LONGEST_TAIL_BYTES: Final = 64 * 1024 * 1024
 """A longer tail is a file of its own: the whole is moved aside."""
@@ -109,7 +109,7 @@ class Mender(Rewriter):
         actions = [] if found.kind is Kind.EXACT or after.columns is None else [_action(found)]
         if after.columns is not None:
             with transaction() as connection:
-                lines = list(self._lines(connection, key, after.columns))
+                lines = list(expected(connection, key, after.columns))
             if csv_file.extend(csv_file.EMPTY, b"".join(lines)) != after.checksum:
                 self._set_aside(transaction, key, file, after, after.look)
                 self.rewrite(transaction, key, file, after, after.columns, "")

@@ -24,7 +24,15 @@ from sqlqueue.home import Home
 from sqlqueue.plan.rows import row
 from sqlqueue.store.csv_file import Record
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.rewriting import New, Rewrite, Rewriter, Transaction, portions, settled
+from sqlqueue.store.rewriting import (
+    New,
+    Rewrite,
+    Rewriter,
+    Transaction,
+    expected,
+    portions,
+    settled,
+)
 
 Values = Mapping[str, Any]
 
@@ -102,7 +110,7 @@ class Replacer(Rewriter):
                 wanted[key] = Rewrite(file, record, record.columns or (), look)
         for portion in portions(wanted):
             lines = {
-                key: [*self._lines(connection, key, each.columns), *shares[key].lines()]
+                key: [*expected(connection, key, each.columns), *shares[key].lines()]
                 for key, each in portion.items()
             }
             for key, new in self._write(portion, lines).items():

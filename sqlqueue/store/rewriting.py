@@ -114,7 +114,7 @@ class Rewriter:
     ) -> dict[int, Record | BaseException]:
         """Writes beside, notes, puts in place, notes; each with what it raised, or its record."""
         with transaction() as connection:
-            lines = {k: list(self._lines(connection, k, e.columns)) for k, e in wanted.items()}
+            lines = {k: list(expected(connection, k, e.columns)) for k, e in wanted.items()}
         outcomes: dict[int, Any] = dict(self._write(wanted, lines))
         written = {key: new for key, new in outcomes.items() if isinstance(new, tuple)}
         before = self._note_intents(transaction, wanted, written)
@@ -167,12 +167,6 @@ class Rewriter:
             raise
         return noted
 
-    @staticmethod
-    def _lines(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
-        yield line(columns)
-        for values in records.rows_of(connection, key):
-            yield row(columns, values)
-
     def _take_place(self, new: Path, file: Path, standing: str) -> str:
         if csv_file.look_at(self.disk, file) != standing:
             raise NotAsRecorded(f"{file} was changed from outside")
@@ -190,6 +184,13 @@ class Rewriter:
         if changed:
             with transaction() as connection:
                 records.save(connection, changed)
+
+
+def expected(connection: Connection, key: int, columns: tuple[str, ...]) -> Iterator[bytes]:
+    """The lines that the database makes of a CSV."""
+    yield line(columns)
+    for values in records.rows_of(connection, key):
+        yield row(columns, values)
 
 
 def settled(record: Record) -> Record:

@@ -7,8 +7,9 @@ One consistent snapshot; changes nothing.  What is not here: what only a running
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, select
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.lifecycle import State
-from sqlqueue.plan.forecast import remaining
+from sqlqueue.plan.forecast import Runner, remaining
 from sqlqueue.store import breaker, engine, failing, records, reruns, steering
 from sqlqueue.store.counting import EVERY
 from sqlqueue.store.estimate import Work
@@ -36,25 +37,37 @@ _lanes: Final = Lanes(LOOK_SECONDS)
 _looking: Final = threading.Lock()
 
 
-def offline_status(home: Home) -> dict[str, Any]:
-    """The figures when no manager answers."""
-    found = figures(home)
-    del found["work"]
-    for each in (*found["directories"], *found["phases"]):
+def offline_status(home: Home, wall: Callable[[], float] = time.time) -> dict[str, Any]:
+    """The figures when no manager answers; `wall`: seconds since 1970."""
+    found = figures(home, wall())
+    workers = (task for each in found["workers"] for task in each["tasks"])
+    foretell(found, [], {each["task_id"]: each["left_seconds"] for each in workers})
+    for each in found["directories"]:
         del each["key"]
     return found
 
 
-def figures(home: Home, *, own_writer: bool = False) -> dict[str, Any]:
+def foretell(
+    found: dict[str, Any], idle: Sequence[Runner], left: Mapping[str, float | None]
+) -> None:
+    """Says how long it will take, of the phases too; `idle` and `left` as for `forecast`."""
+    forecast = found.pop("work").forecast(idle, left)
+    found["eta_seconds"] = forecast.total
+    for each in found["phases"]:
+        each["eta_seconds"] = forecast.phases.get(each.pop("key"), 0.0)
+
+
+def figures(home: Home, now: float, *, own_writer: bool = False) -> dict[str, Any]:
     """Everything that the database and the folders tell, and more for a manager that knows more:
-    `key` names the record of each directory and phase, `work` is what is left.
+    `key` names the record of each directory and phase, `work` is what is left, and how long it
+    will take is not told yet (`foretell`).
 
     `own_writer`: as for `open_reader`.
     """
     reader = engine.open_reader(home, own_writer=own_writer)
     try:
         with reader.begin() as connection:
-            found = with_folders(home, from_database(connection))
+            found = with_folders(home, from_database(connection, now))
             return found | {"private_copy": on_network(home.path) and not own_writer}
     finally:
         reader.dispose()
@@ -84,17 +97,16 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_database(connection: Connection) -> dict[str, Any]:
-    """Everything that one snapshot of the database tells."""
+def from_database(connection: Connection, now: float) -> dict[str, Any]:
+    """Everything that one snapshot of the database tells; `now`: seconds since 1970."""
     work = Work(connection)
     totals = counted(work.states(EVERY).items())
-    forecast = work.forecast()
     finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
     return {
         "totals": totals,
-        "phases": _phases(connection, work, forecast.phases),
+        "phases": _phases(connection, work),
         "directories": _directories(connection),
-        "workers": _workers(connection, work),
+        "workers": _workers(connection, work, now),
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
@@ -102,7 +114,7 @@ def from_database(connection: Connection) -> dict[str, Any]:
         "paused": steering.is_queue_paused(connection),
         "held": work.held(),
         "drained": [each.shown() for each in steering.all_drains(connection)],
-        "eta_seconds": forecast.total,
+        "eta_seconds": None,
         "work_seconds": work.work_seconds(),
         "done": finished,
         "work": work,
@@ -118,9 +130,7 @@ def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
     return counts
 
 
-def _phases(
-    connection: Connection, work: Work, ends: Mapping[int, float | None]
-) -> list[dict[str, Any]]:
+def _phases(connection: Connection, work: Work) -> list[dict[str, Any]]:
     """Counts per phase, in the order in which the phases appeared."""
     broken = breaker.paused(connection)
     named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
@@ -129,7 +139,7 @@ def _phases(
             "key": key,
             "phase": name,
             **counted(work.states(key).items()),
-            "eta_seconds": ends.get(key, 0.0),
+            "eta_seconds": None,
             "work_seconds": work.work_seconds(key),
             "paused": paused,
             "breaker": broken[key].shown() if key in broken else None,
@@ -158,7 +168,7 @@ def _directories(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _workers(connection: Connection, work: Work) -> list[dict[str, Any]]:
+def _workers(connection: Connection, work: Work, now: float) -> list[dict[str, Any]]:
     """Who ran what when the manager was last there."""
     query = (
         select(attempts, tasks.c.task_id)
@@ -167,7 +177,6 @@ def _workers(connection: Connection, work: Work) -> list[dict[str, Any]]:
         .order_by(attempts.c.worker_id)
     )
     found: dict[str, dict[str, Any]] = {}
-    now = datetime.now(UTC).timestamp()
     drains = steering.all_drains(connection)
     for row in connection.execute(query):
         worker = found.setdefault(

@@ -32,9 +32,11 @@ def built_in() -> str:
 def version(root: Path, files: Iterable[str | Path] = ()) -> str:
     """What the code in these files is called; empty when nothing can be said of it."""
     names = sorted({str(each) for each in files if not str(each).startswith(OWN)})
-    content = {os.path.relpath(each, root): _content(each) for each in names}
     commit = _git(root, "rev-parse", "--verify", "HEAD") or ""
-    return plan.named(commit, bool(commit) and _changed(root, names), content)
+    changed = bool(commit) and _changed(root, names)
+    told = names if changed or not commit else []  # only then does it matter what stands in them
+    content = {os.path.relpath(each, root): _content(each) for each in told}
+    return plan.named(commit, changed, content)
 
 
 class Loaded:
