@@ -172,6 +172,7 @@ def added_json(added: Added, dry_run: bool) -> str:
         "directories": added.directories,
         "delivered": added.delivered,
         "pruned": added.pruned,
+        "going_on": added.going_on,
         "partly": added.partly,
         "unknown": added.unknown,
         "set_aside": added.set_aside,
