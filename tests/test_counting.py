@@ -104,7 +104,7 @@ def steps_of(core: Core, ask: Callable[[Connection], object]) -> list[str]:
 
 def test_the_figures_are_read_without_a_look_at_every_task(core: Core) -> None:
     """Whatever reads tasks or wishes finds them by what runs or failed, or by a key."""
-    steps = steps_of(core, summary.from_database)
+    steps = steps_of(core, lambda connection: summary.from_database(connection, 0.0))
     scans = [each for each in steps if each.startswith("SCAN")]
     large = ("tasks", "task_phases", "task_output_dirs", "attempts", "results")
     assert [each for each in scans if each.split()[1] in large and "ix_" not in each] == []

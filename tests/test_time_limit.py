@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +145,22 @@ def test_at_its_limit_a_worker_gives_back_what_runs_and_ends_well(study: Study) 
     study.work()
     (row,) = study.rows("results")
     assert (row["begun"], row["saved"]) == ("2", "True")
+
+
+@pytest.mark.slow
+def test_the_limit_ends_what_an_announced_preemption_left_open(study: Study) -> None:
+    """SIGUSR1 gives an experiment all the time that there is, and no more."""
+    study.set_up(
+        study.write("a.yaml", "results", "careful", combinations={"seed": [1]}, max_attempts=1)
+    )
+    study.manager.start()
+    worker = study.worker("--time-limit", "8")
+    study.started(1)
+    worker.send_signal(signal.SIGUSR1)  # it is told, and never done: the file `save` is not there
+    assert study.worker_ends() == 128 + signal.SIGUSR1
+    assert "the time limit is over" in study.said
+    assert study.attempts() == ["RELEASED"]
+    assert study.totals() == {"pending": 1}
 
 
 def test_a_worker_for_which_nothing_fits_ends_at_once_and_well(study: Study) -> None:

@@ -182,9 +182,10 @@ class Supervisor:
         """
         self._stop.set()
         deadline, hurried = self._tell(stop), stop.grace_seconds is None
+        announced = deadline == math.inf  # then the time limit ends it, if nothing else does
         while running > self._polling() and (left := deadline - time.monotonic()) > 0:
-            if not hurried and (over := self._limit_over()) is not None:
-                deadline, hurried = self._tell(over), True
+            if announced and not hurried and (over := self._limit_over()) is not None:
+                deadline, announced = self._tell(over), False
             with contextlib.suppress(Empty):
                 news = self._news.get(timeout=min(left, 0.1))
                 if news is None:
