@@ -338,7 +338,6 @@ ALIVE: list[tuple[str, str, Callable[[Ward, ManagerProcess], Any]]] = [
     ("manager-paused", "problem", paused),
     ("manager-other-certificate", "problem", exchanged_certificate),
     ("manager-other-secret", "problem", exchanged_secret),
-    ("manager-no-lock", "problem", lambda ward, _: ward.home.lock.unlink()),
     ("manager-version", "warning", of_another_version),
     ("manager-tcp-silent", "warning", behind_a_firewall),
     ("manager-few-files", "warning", few_files),
@@ -361,6 +360,20 @@ def test_what_is_wrong_with_a_running_manager(
 ) -> None:
     make(patient, running)
     is_found_and_cured(patient, Illness(kind, make, severity))
+
+
+@pytest.mark.usefixtures("running")
+def test_a_lock_removed_under_a_manager_is_told(patient: Ward) -> None:
+    """The manager makes it anew at its next commit, and that may come before the doctor looks."""
+    for _ in range(20):
+        patient.home.lock.unlink(missing_ok=True)
+        status = patient.visit()
+        if found := patient.finding("manager-no-lock"):
+            break
+    else:
+        pytest.fail("never told")
+    assert (status, found["severity"]) == (1, "problem")
+    assert found["cure"] and found["about"] and found["found"] and found["why"]
 
 
 def test_a_manager_on_all_interfaces(patient: Ward) -> None:

@@ -74,7 +74,7 @@ class Lines:
 
     def _take(self, lines: Iterable[bytes]) -> None:
         """The first of them that is an object."""
-        found = next(filter(None.__ne__, map(_object, lines)), None)
+        found = next((each for each in map(_object, lines) if each is not None), None)
         if found is not None:
             self.found, self._lost = found, ""
 
