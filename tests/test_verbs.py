@@ -157,8 +157,8 @@ def test_two_workers_results_in_one_transaction_are_one_row(core: Core) -> None:
     assert core.desk.say(result("p_0_1"), other) == [Ack(), Ack()]
     assert core.outcomes() == [("w", 1, "COMPLETED"), ("v", 2, "SUPERSEDED")]
     assert core.sql("SELECT metrics, accepted FROM results") == [
-        ('{"value": 1}', 1),
-        ('{"value": 2}', 0),
+        ('{"value":1}', 1),
+        ('{"value":2}', 0),
     ]
     assert core.rows()[1].endswith(b",1")
 

@@ -45,9 +45,9 @@ def _tell(tripped: Paused, context: Context) -> None:
     context.after.append(lambda: log.warning("%s", told))
 
 
-def completed(signature: str, context: Context) -> None:
-    """A cell was completed: its phases work, and their failures are counted anew."""
-    breaker.forget(context.connection, [signature])
+def completed(signatures: Sequence[str], context: Context) -> None:
+    """Cells were completed: their phases work, and their failures are counted anew."""
+    breaker.forget(context.connection, signatures)
 
 
 def tried_again(signatures: Sequence[str], context: Context, dry_run: bool) -> list[str]:

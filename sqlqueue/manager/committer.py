@@ -39,6 +39,7 @@ from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.lifecycle import State
 from sqlqueue.manager import handing_out, keeping_touch, mending, service
+from sqlqueue.manager.gathering import gathered
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
 from sqlqueue.protocol import Reply, Request
@@ -55,6 +56,10 @@ _REFUSED: Final = (IntegrityError, DataError, InterfaceError, ProgrammingError)
 """What one message's content can cause; any other failure of the database concerns all."""
 
 log = logging.getLogger("sqlqueue.manager")
+
+
+class _Apart(Exception):
+    """Something in what was handled together cannot be stored: each is to be handled by itself."""
 
 
 @dataclass(slots=True)
@@ -97,6 +102,8 @@ class Committer:
         self.book = Notebook(self.outputs, self.claims, breaker_cells)
         self.stopping: Callable[[], bool] = lambda: False
         """Whether what looks at every directory is to be left half done."""
+        self.done = False
+        """Whether every task is finished, and there is one; as of the last commit."""
 
     # --- opening and closing ----------------------------------------------------------
 
@@ -107,6 +114,7 @@ class Committer:
             copies.settle(self.transaction, self.claims, mine=self._lock.takes_over)
             with self.transaction() as connection:
                 queue.know_queue(connection, self.home.queue_id())
+                self.done = handing_out.done(connection)
             self.home.note_database(self._disk)
             taken = bool(self._lock.taken_from)
             self.outputs.recover_all(self.transaction, self._session.epoch, anew=taken)
@@ -143,9 +151,14 @@ class Committer:
     def _process(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
         if len(jobs) == 1 and isinstance(jobs[0].request, protocol.Repair | protocol.Audit):
             return [(jobs[0], self._whole(jobs[0]))]
+        together = True
         for _ in range(MOST_TRIES):
             try:
-                return self._batch(jobs)
+                return self._batch(jobs, together)
+            except _Apart:
+                self.claims.forget()
+                together = False
+                continue
             except Redo:
                 self.claims.forget()
                 self.outputs.undo()
@@ -160,19 +173,36 @@ class Committer:
                 return self._refused(jobs, error)
         return self._refused(jobs, DirectoryUnavailable("the output directories keep changing"))
 
-    def _batch(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply]]:
+    def _batch(self, jobs: Sequence[Job], together: bool) -> list[tuple[Job, Reply]]:
         now, wall = self._clock(), self._wall()
-        replies: list[tuple[Job, Reply]] = []
+        replies: dict[int, Reply] = {}
         with self.transaction() as connection:
             whole = Context(connection, now, wall)
-            for job in jobs:
-                replies.append((job, self._handle(job, whole)))
+            for group in gathered(jobs):
+                rest = self._handle_together(group, whole, replies) if together else group
+                for job in rest:
+                    replies[id(job)] = self._handle(job, whole)
             self.outputs.deliver(connection, whole.rows, whole.again)
+            done = handing_out.done(connection)
         self._lock.check()  # what was committed to a file that another has replaced is no promise
         self.outputs.committed()
+        self.done = done
         for each in whole.after:
             each()
-        return replies
+        return [(job, replies[id(job)]) for job in jobs]
+
+    def _handle_together(
+        self, group: Sequence[Job], whole: Context, replies: dict[int, Reply]
+    ) -> Sequence[Job]:
+        """Handles what can be handled in few statements; returns the rest."""
+        try:
+            found = service.handle_together(self.book, [each.request for each in group], whole)
+        except Exception as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
+                raise
+            raise _Apart from error
+        replies |= {id(job): found[i] for i, job in enumerate(group) if i in found}
+        return [job for job in group if id(job) not in replies]
 
     def _handle(self, job: Job, whole: Context) -> Reply:
         """One message in a savepoint of its own: what fails leaves nothing behind."""
@@ -208,6 +238,8 @@ class Committer:
                 ended = keeping_touch.expire(self.book, context)
                 settled = wishing.is_settling(connection)
                 wishing.settle_some(connection)
+                done = handing_out.done(connection)
+        self.done = done
         for each in context.after:
             each()
         return back or settled or ended > 0
@@ -221,11 +253,6 @@ class Committer:
         """Every output directory."""
         with self._session.begun() as connection:
             return [self.home.absolute(path) for path, _ in records.load(connection).values()]
-
-    def all_done(self) -> bool:
-        """Whether every task is finished, and there is one."""
-        with self._session.begun() as connection:
-            return handing_out.done(connection)
 
     def counts(self) -> dict[State, int]:
         """How many tasks stand in each state."""

@@ -13,6 +13,7 @@ from sqlqueue import protocol
 from sqlqueue.lifecycle import State
 from sqlqueue.manager.estimates import Deadline, Fitting, fitting
 from sqlqueue.manager.notebook import Context, Notebook
+from sqlqueue.plan.command import Command
 from sqlqueue.plan.pace import kind_of
 from sqlqueue.protocol import Reply, TaskReply
 from sqlqueue.store import memory, pace, queue, reading, steering
@@ -155,6 +156,13 @@ def _begin_attempt(
 
 def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> TaskReply:
     paths = [path for _, path in reading.directories_of(context.connection, task.signature)]
+    return task_reply(task, attempt, paths, memory.command_of(context.connection, task.experiment))
+
+
+def task_reply(
+    task: TaskRow, attempt: Attempt | None, paths: list[str], command: Command | None
+) -> TaskReply:
+    """What a worker is told of a task; `paths`: of the directories, the primary first."""
     return TaskReply(
         task_id=task.task_id,
         attempt=attempt.number if attempt else 0,
@@ -167,7 +175,7 @@ def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> Tas
         lease_seconds=attempt.lease_seconds if attempt else protocol.LEASE_SECONDS,
         signature=task.signature,
         timeout_seconds=task.timeout_seconds,
-        command=memory.command_of(context.connection, task.experiment),
+        command=command,
         rerun_after=task.rerun_after,
     )
 

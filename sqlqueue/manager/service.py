@@ -7,6 +7,7 @@ is to happen to the manager's memory for after the commit.  What is not here: co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from sqlalchemy import Connection
@@ -16,12 +17,14 @@ from sqlqueue.errors import NotAuthorised, ProtocolError
 from sqlqueue.manager import (
     adding_to,
     handing_out,
+    handing_out_many,
     holding,
     importing,
     keeping_touch,
     pruning,
     steering,
     taking_in,
+    taking_in_many,
     unlinking,
 )
 from sqlqueue.manager.notebook import Context, Notebook
@@ -33,6 +36,20 @@ def begin(book: Notebook, connection: Connection, now: float) -> None:
     """After a start, and when it is not known what was committed: every attempt that runs gets
     one full lease, and no other has any."""
     book.leases.settle(reading.running(connection), now)
+
+
+def handle_together(
+    book: Notebook, requests: Sequence[Request], context: Context
+) -> dict[int, Reply]:
+    """Does what messages of one kind ask that can be done in few statements: the answers by their
+    places.  Nothing was done of the others.  After an error all of it is to be rolled back."""
+    results = [each for each in requests if isinstance(each, protocol.SubmitResult)]
+    if results and len(results) == len(requests):
+        return taking_in_many.submit_all(book, results, context)
+    asked = [each for each in requests if isinstance(each, protocol.RequestTask)]
+    if asked and len(asked) == len(requests):
+        return handing_out_many.request_all(book, asked, context)
+    return {}
 
 
 def handle(book: Notebook, request: Request, role: str, context: Context) -> Reply:

@@ -17,10 +17,12 @@ from typing import Any
 from sqlqueue import protocol
 from sqlqueue.errors import IllegalMove, UnknownTask
 from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.logs import together
 from sqlqueue.manager import breaking
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.headline import headline
 from sqlqueue.plan.pace import kind_of
+from sqlqueue.plan.quick_json import read, written
 from sqlqueue.plan.rows import apart_from, flatten
 from sqlqueue.protocol import Ack, Reply
 from sqlqueue.store import pace, queue, reading
@@ -36,7 +38,7 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
     book.hear(request.worker_id, context)
     task = find(request.task_id, context, request.signature)
     metrics, renamed = apart_from(flatten(request.result_data), task.fixed)
-    text = json.dumps(metrics)
+    text = written(metrics)
     held = reading.attempts_of(connection, task.signature)
     attempt = reading.matching(held, request.attempt, request.worker_id)
     stored = reading.results_of(connection, task.signature)
@@ -46,7 +48,7 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
     of_before = number is not None and number <= task.rerun_after
     if attempt is not None and any(key == attempt.id for key, _, _ in stored):
         attempt = None  # that attempt has another result already: this is a further one
-    report = _report(request, context)
+    report = report_of(request, context)
     if task.state is State.COMPLETED or of_before:
         attempt = _end(book, task, attempt, Outcome.SUPERSEDED, report, context)
         queue.keep_result(connection, task, attempt, text)
@@ -85,14 +87,15 @@ def complete(
                 context,
             )
     queue.complete(context.connection, task, attempt, text)
-    breaking.completed(task.signature, context)
+    breaking.completed([task.signature], context)
     _learn(book, task, held, report, context)
     values = task.fixed | metrics
     for key, _ in directories:
         context.rows.setdefault(key, {})[task.signature] = values
     if task.has_result:
         context.again.add(task.signature)
-    context.after.append(lambda: _log_saved(task, [path for _, path in directories]))
+    lines = saved(task.task_id, [path for _, path in directories])
+    context.after.append(lambda: together(log, lines))
     return len(directories)
 
 
@@ -131,7 +134,7 @@ def fail(book: Notebook, request: protocol.TaskFailed, context: Context) -> Repl
     attempt = _attempt_of(task, request.attempt, request.worker_id, context)
     if attempt.outcome is None:
         outcome = Outcome(request.outcome)
-        report = _report(request, context)
+        report = report_of(request, context)
         state = queue.fail(context.connection, task, attempt, outcome, report)
         book.drop_after(attempt, context)
         context.after.append(lambda: log_failed(task, attempt, outcome, state, request.error))
@@ -187,14 +190,18 @@ def _known(
     stored: Sequence[tuple[int, str, bool]], text: str, attempt: Attempt | None, task: TaskRow
 ) -> bool:
     """Whether exactly this result is stored already."""
-    if task.state is State.COMPLETED:
-        return any(metrics == text for _, metrics, _ in stored)
-    if attempt is None:  # it was recorded under another attempt, if at all
-        return any(metrics == text for _, metrics, _ in stored)
-    return any(key == attempt.id and metrics == text for key, metrics, _ in stored)
+    if task.state is State.COMPLETED or attempt is None:
+        # Of one that is not known: it was recorded under another attempt, if at all.
+        return any(_same(metrics, text) for _, metrics, _ in stored)
+    return any(key == attempt.id and _same(metrics, text) for key, metrics, _ in stored)
 
 
-def _report(request: protocol.SubmitResult | protocol.TaskFailed, context: Context) -> Report:
+def _same(stored: str, text: str) -> bool:
+    """Whether both mean one result; older versions spelled it otherwise."""
+    return stored == text or json.dumps(read(stored)) == json.dumps(read(text))
+
+
+def report_of(request: protocol.SubmitResult | protocol.TaskFailed, context: Context) -> Report:
     return Report(
         worker_id=request.worker_id,
         now=context.wall,
@@ -217,11 +224,13 @@ def _finite(seconds: float | None) -> float | None:
     return seconds if seconds is not None and math.isfinite(seconds) else None
 
 
-def _log_saved(task: TaskRow, paths: list[str]) -> None:
-    for path in paths:
-        log.info("Saved result for %s to %s/%s", task.task_id, path, NAME)
+def saved(task_id: str, paths: Sequence[str]) -> list[str]:
+    """Lines of the log that say so."""
     noun = "directory" if len(paths) == 1 else "directories"
-    log.info("Result saved to %d %s for task %s", len(paths), noun, task.task_id)
+    return [
+        *(f"Saved result for {task_id} to {path}/{NAME}" for path in paths),
+        f"Result saved to {len(paths)} {noun} for task {task_id}",
+    ]
 
 
 def _log_further(task: TaskRow, worker_id: str) -> None:

@@ -249,9 +249,9 @@ class Writer:
             self._note_done()
 
     def _note_done(self) -> None:
-        self._all_done = self._committer.all_done()
-        if self._all_done:
+        if self._committer.done:
             self._counts = self._committer.counts()
+        self._all_done = self._committer.done
 
     def _tick(self) -> None:
         try:

@@ -13,26 +13,44 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 Scalar = str | int | float | bool | None
 
 _BREAKS = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+_PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _NUMBERS = frozenset({int, float, bool})
 _QUOTED = re.compile('[,"]|^ | $')
+_SHORT: Final = 100
+"""Texts up to so many characters are remembered."""
 
 
 def flatten(result_data: Mapping[str, Any]) -> dict[str, Scalar]:
     """The metrics under their column names, in the order in which they came."""
     metrics: dict[str, Scalar] = {}
+    for name, value in result_data.items():
+        if type(value) not in _PLAIN or _PLAIN_NAME.fullmatch(name) is None:
+            return _flattened(result_data)
+        metrics[name] = value
+    return metrics
+
+
+def _flattened(result_data: Mapping[str, Any]) -> dict[str, Scalar]:
+    metrics: dict[str, Scalar] = {}
     for name, value in _leaves(result_data, ""):
-        metrics[_free_name(_column(name) or "unnamed", metrics)] = value
+        column = _remembered_column(name) if len(name) <= _SHORT else _column(name)
+        metrics[_free_name(column or "unnamed", metrics)] = value
     return metrics
 
 
 def _column(name: str) -> str:
     """The name as it stands in a header, so that two names that look alike there are told apart."""
     return cell(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_remembered_column = lru_cache(maxsize=4096)(_column)
 
 
 def _leaves(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]]:
@@ -106,15 +124,23 @@ def _escape(found: re.Match[str]) -> str:
 
 def line(values: Iterable[Any]) -> bytes:
     """One row, quoted where needed, with its line end."""
-    texts = [_quoted(value) for value in values]
+    texts = [repr(each) if type(each) in _NUMBERS else _quoted(each) for each in values]
     if len(texts) == 1 and not texts[0]:
         return b'""\n'
     return (",".join(texts) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _quoted(value: Any) -> str:
-    """One value as it stands in a line.  Most are numbers, which need no second look."""
-    return repr(value) if type(value) in _NUMBERS else _quote(cell(value))
+    """One value that is no number as it stands in a line."""
+    if type(value) is str and len(value) <= _SHORT:
+        return _remembered(value)
+    return _quote(cell(value))
+
+
+@lru_cache(maxsize=4096)
+def _remembered(text: str) -> str:
+    """Most texts stand in row after row."""
+    return _quote(cell(text))
 
 
 def _quote(text: str) -> str:
@@ -123,7 +149,7 @@ def _quote(text: str) -> str:
 
 def row(columns: Sequence[str], values: Mapping[str, Any]) -> bytes:
     """The line of one task in a CSV with these columns; absent values are empty."""
-    return line(values.get(name) for name in columns)
+    return line(map(values.get, columns))
 
 
 def widened(columns: Sequence[str], names: Iterable[str]) -> list[str]:

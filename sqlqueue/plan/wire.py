@@ -7,6 +7,7 @@ library reads the text and msgspec checks what was read.  Pure.  What is not her
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, Final
 
@@ -20,9 +21,25 @@ _encoder: Final = msgspec.json.Encoder()
 def encode(message: msgspec.Struct, *, free_form: bool) -> bytes:
     """The message as one line.  `free_form`: values of the user's may be NaN or infinite."""
     if free_form:
-        text = json.dumps(msgspec.to_builtins(message), separators=(",", ":"))
-        return text.encode() + b"\n"
+        return _free_form(message) + b"\n"
     return _encoder.encode(message) + b"\n"
+
+
+def _free_form(message: msgspec.Struct) -> bytes:
+    """msgspec writes what is not finite as `null`: so where there are more of these than fields
+    that are none, or where it cannot, the standard library does it."""
+    with contextlib.suppress(OverflowError, UnicodeEncodeError):
+        data = _encoder.encode(message)
+        if data.count(b"null") <= _nones(message):
+            return data
+    return json.dumps(msgspec.to_builtins(message), separators=(",", ":")).encode()
+
+
+def _nones(message: msgspec.Struct) -> int:
+    """How many of its fields are written as `null`; where defaults are left out, perhaps more."""
+    if message.__struct_config__.omit_defaults:
+        return 0
+    return sum(getattr(message, name) is None for name in message.__struct_fields__)
 
 
 def decode(

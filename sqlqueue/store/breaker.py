@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import State
 from sqlqueue.plan.kind import Said
 from sqlqueue.store import steering
+from sqlqueue.store.prepared import Prepared
 from sqlqueue.store.schema import breakers, phases, streaks, task_phases, tasks
 
 _WISH: Final = task_phases.c
 _WANTING: Final = select(_WISH.phase_id).where(
     _WISH.signature == bindparam("of_signature"), _WISH.withdrawn.is_(False)
 )
+_ANY: Final = Prepared(select(streaks.c.phase_id).limit(literal_column("1")))
 _FORGET: Final = delete(streaks).where(streaks.c.phase_id.in_(_WANTING))
 _TO_COME: Final = (State.PENDING.value, State.RUNNING.value)
 _NOTE: Final = insert(streaks).on_conflict_do_nothing()
@@ -67,7 +69,7 @@ def note(connection: Connection, signature: str, kind: str) -> dict[int, int]:
 
 def forget(connection: Connection, signatures: Sequence[str]) -> None:
     """The phases that want these tasks count anew: one was completed, or is tried again."""
-    if signatures:
+    if signatures and _ANY.all(connection):
         connection.execute(_FORGET, [{"of_signature": each} for each in signatures])
 
 

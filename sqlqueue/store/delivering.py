@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -20,7 +21,7 @@ from sqlqueue.plan.rows import widened
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.csv_file import Record, Written
 from sqlqueue.store.lanes import Lanes
-from sqlqueue.store.replacing import Prepared, Replacer, Share, Values
+from sqlqueue.store.replacing import Lines, Prepared, Replacer, Share, Values
 from sqlqueue.store.rewriting import settled
 
 Known = Mapping[int, tuple[str, Record]]
@@ -34,6 +35,9 @@ def lacking(known: Known, rows: Rows) -> dict[int, tuple[str, ...]]:
     """The columns that CSVs must have first."""
     due = {}
     for key, (_, record) in known.items():
+        have = frozenset(record.columns or ())
+        if have and all(values.keys() <= have for values in rows[key].values()):
+            continue
         names = dict.fromkeys(name for values in rows[key].values() for name in values)
         wide = widened(record.columns or (), names)
         if record.columns is None or len(wide) > len(record.columns):
@@ -43,18 +47,20 @@ def lacking(known: Known, rows: Rows) -> dict[int, tuple[str, ...]]:
 
 def shares(
     connection: Connection,
-    home: Home,
+    file_of: Callable[[str], Path],
     known: Known,
     rows: Rows,
     again: Collection[str],
 ) -> dict[int, Share]:
-    """What each CSV gets.  `again`: tasks that have rows, which are to be replaced there."""
+    """What each CSV gets.  `file_of`: the CSV by its directory's stored path; `again`: tasks that
+    have rows, which are to be replaced there."""
     standing = records.standing(connection, again)
+    lines = Lines()
     found = {}
     for key, (path, record) in known.items():
         new = [each for name, each in rows[key].items() if (name, key) not in standing]
         replacing = [each for name, each in rows[key].items() if (name, key) in standing]
-        found[key] = Share(home.absolute(path) / csv_file.NAME, record, new, replacing)
+        found[key] = Share(file_of(path), record, new, replacing, lines)
     return found
 
 

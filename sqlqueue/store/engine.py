@@ -26,7 +26,7 @@ from sqlqueue.store import condition, detaching, looking
 from sqlqueue.store.condition import WAY_OUT
 from sqlqueue.store.looking import BUSY_MILLISECONDS
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest migration; a test compares it with the folder."""
 
 

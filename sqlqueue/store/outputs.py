@@ -56,6 +56,8 @@ class Outputs:
         self.lanes = lanes or Lanes()
         self.suspended: dict[int, Suspension] = {}
         self._clock = clock
+        self._files: dict[str, Path] = {}
+        """By stored path.  Whatever the root's path leads to later is another home's (its lock)."""
         self._mender = Mender(home, self.disk, self.lanes)
         self._under_way = UnderWay(home, self.disk, self.lanes)
         self._doubtful: dict[int, bytes] = {}
@@ -85,7 +87,7 @@ class Outputs:
         self._due |= lacking(known, rows)
         if self._due:
             raise Redo
-        found = shares(connection, self.home, known, rows, again)
+        found = shares(connection, self._file, known, rows, again)
         outcomes = self._under_way.write(connection, found)
         self._sort_out(outcomes, found)
         records.save(connection, {k: r for k, r in outcomes.items() if isinstance(r, Record)})
@@ -281,4 +283,7 @@ class Outputs:
             log.warning("Cannot write %s: %s; it is tried again by itself", file, now.reason)
 
     def _file(self, path: str) -> Path:
-        return self.home.absolute(path) / csv_file.NAME
+        found = self._files.get(path)
+        if found is None:
+            found = self._files[path] = self.home.absolute(path) / csv_file.NAME
+        return found

@@ -18,6 +18,7 @@ from sqlqueue.lifecycle import State
 from sqlqueue.plan.pace import Paces, Seen, Shape
 from sqlqueue.store.counting import EVERY
 from sqlqueue.store.planned import paces, shapes, tallies
+from sqlqueue.store.prepared import Prepared
 from sqlqueue.store.reading import PENDING
 from sqlqueue.store.schema import tasks
 
@@ -26,13 +27,17 @@ LAST_RUNS: Final = 9
 
 _ADD_SHAPE: Final = insert(shapes).on_conflict_do_nothing()
 _SHAPE_OF: Final = select(tasks.c.shape_id).where(tasks.c.signature == bindparam("signature"))
-_PACE: Final = select(paces.c.runs, paces.c.seconds).where(
-    paces.c.shape_id == bindparam("of_shape"), paces.c.kind == bindparam("of_kind")
+_PACE: Final = Prepared(
+    select(paces.c.runs, paces.c.seconds).where(
+        paces.c.shape_id == bindparam("of_shape"), paces.c.kind == bindparam("of_kind")
+    )
 )
 _KEEP: Final = insert(paces)
-_KEEP_PACE: Final = _KEEP.on_conflict_do_update(
-    index_elements=["shape_id", "kind"],
-    set_={"runs": _KEEP.excluded.runs, "seconds": _KEEP.excluded.seconds},
+_KEEP_PACE: Final = Prepared(
+    _KEEP.values({each.name: bindparam(each.name) for each in paces.c}).on_conflict_do_update(
+        index_elements=["shape_id", "kind"],
+        set_={"runs": _KEEP.excluded.runs, "seconds": _KEEP.excluded.seconds},
+    )
 )
 _OF_SHAPE: Final = (
     PENDING.where(tasks.c.shape_id == bindparam("shape"), tasks.c.priority == bindparam("urgency"))
@@ -75,14 +80,23 @@ def _ids(connection: Connection, keys: Collection[str]) -> dict[str, int]:
 def learn(connection: Connection, signature: str, kind: str, seconds: float) -> bool:
     """Notes what a task took; whether that tells anything."""
     shape = connection.execute(_SHAPE_OF, {"signature": signature}).scalar()
-    if not shape or seconds <= 0:
-        return False
-    before = connection.execute(_PACE, {"of_shape": shape, "of_kind": kind}).first()
-    last = [*(json.loads(before.seconds) if before else []), seconds][-LAST_RUNS:]
-    runs = (before.runs if before else 0) + 1
-    row = {"shape_id": shape, "kind": kind, "runs": runs, "seconds": json.dumps(last)}
-    connection.execute(_KEEP_PACE, [row])
-    return True
+    return learn_all(connection, [(shape or 0, kind, seconds)])
+
+
+def learn_all(connection: Connection, took: Iterable[tuple[int, str, float]]) -> bool:
+    """Notes what tasks of a shape took on a kind of device, in seconds; whether that tells
+    anything."""
+    runs: dict[tuple[int, str], list[float]] = {}
+    for shape, kind, seconds in took:
+        if shape and seconds > 0:
+            runs.setdefault((shape, kind), []).append(seconds)
+    for (shape, kind), fresh in runs.items():
+        found = _PACE.all(connection, of_shape=shape, of_kind=kind)
+        before, last = found[0] if found else (0, "[]")
+        seen = json.dumps([*json.loads(last), *fresh][-LAST_RUNS:])
+        row = {"shape_id": shape, "kind": kind, "runs": before + len(fresh), "seconds": seen}
+        _KEEP_PACE.change(connection, **row)
+    return bool(runs)
 
 
 def known_shapes(connection: Connection) -> dict[int, Shape]:

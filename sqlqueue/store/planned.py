@@ -52,6 +52,9 @@ directory_tallies = Table(
     sqlite_with_rowid=False,
 )
 
+# Has a row only within a transaction that counts by itself: the triggers hold still.
+uncounted = Table("uncounted", metadata, Column("id", Integer, primary_key=True))
+
 # In which sweep files a phase stood when they were last given; paths as those of directories.
 phase_files = Table(
     "phase_files",

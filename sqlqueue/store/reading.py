@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.store.hint import Likely
+from sqlqueue.store.prepared import Prepared, quoted
 from sqlqueue.store.schema import (
     attempts,
     meta,
@@ -128,9 +129,10 @@ _REQUESTED = _OF_WORKER.where(attempts.c.request_id == bindparam("request_id")).
 _OF_TASK = _ATTEMPT.where(attempts.c.signature == bindparam("signature")).order_by(
     attempts.c.number
 )
-_EPOCH = select(meta.c.value).where(meta.c.key == "epoch")
-_UNFINISHED = select(tasks.c.id).where(tasks.c.state.in_(["PENDING", "RUNNING"])).limit(1)
-_ANY_TASK = select(tasks.c.id).limit(1)
+_EPOCH = Prepared(select(meta.c.value).where(meta.c.key == quoted("epoch")))
+_TO_COME = tasks.c.state.in_([quoted(State.PENDING), quoted(State.RUNNING)])
+_UNFINISHED = Prepared(select(tasks.c.id).where(_TO_COME).limit(1))
+_ANY_TASK = Prepared(select(tasks.c.id).limit(1))
 _DIRECTORIES = (
     select(output_directories.c.id, output_directories.c.path)
     .join(task_output_dirs, task_output_dirs.c.directory_id == output_directories.c.id)
@@ -167,8 +169,8 @@ def _attempts(connection: Connection, query: Select[Any], **keys: str | int) -> 
 
 def epoch(connection: Connection) -> int:
     """The epoch of the manager that may write; 0 before the first."""
-    found = connection.execute(_EPOCH).scalar()
-    return int(found) if found is not None else 0
+    found = _EPOCH.all(connection)
+    return int(found[0][0]) if found else 0
 
 
 def find(connection: Connection, task_id: str, signature: str | None = None) -> TaskRow | None:
@@ -199,12 +201,12 @@ def task_by_key(connection: Connection, key: int) -> TaskRow | None:
 
 def unfinished(connection: Connection) -> bool:
     """Whether any task is pending or running."""
-    return connection.execute(_UNFINISHED).first() is not None
+    return bool(_UNFINISHED.all(connection))
 
 
 def any_task(connection: Connection) -> bool:
     """Whether there is a task at all."""
-    return connection.execute(_ANY_TASK).first() is not None
+    return bool(_ANY_TASK.all(connection))
 
 
 def directories_of(connection: Connection, signature: str) -> list[tuple[int, str]]:

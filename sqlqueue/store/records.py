@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, select
 
 from sqlqueue.store import reading
 from sqlqueue.store.csv_file import EMPTY, Record
+from sqlqueue.store.prepared import Prepared, among, listed
 from sqlqueue.store.schema import (
     output_directories,
     results,
@@ -23,7 +25,7 @@ from sqlqueue.store.schema import (
 
 _DIRECTORY = output_directories.c
 _LINK = task_output_dirs.c
-_NUMBER_ROW = (
+_NUMBER_ROW = Prepared(
     task_output_dirs.update()
     .where(
         _LINK.signature == bindparam("of_signature"),
@@ -31,6 +33,17 @@ _NUMBER_ROW = (
     )
     .values(row_number=bindparam("to_number"))
 )
+_RECORD_COLUMNS = (
+    *("columns", "row_count", "length_bytes", "checksum", "look"),
+    *("next_length_bytes", "next_checksum"),
+)
+_SAVE = Prepared(
+    output_directories.update()
+    .where(_DIRECTORY.id == bindparam("key"))
+    .values({name: bindparam(f"to_{name}") for name in _RECORD_COLUMNS})
+)
+_LOAD = select(_DIRECTORY.id, _DIRECTORY.path, *(_DIRECTORY[name] for name in _RECORD_COLUMNS))
+_LOAD_SOME = Prepared(_LOAD.where(among(_DIRECTORY.id, "keys")))
 
 
 def add_directory(connection: Connection, path: str, now: float) -> int:
@@ -48,13 +61,14 @@ def directory_keys(connection: Connection, paths: Iterable[str]) -> dict[str, in
 
 
 def load(
-    connection: Connection, keys: Iterable[int] | None = None
+    connection: Connection, wanted: Iterable[int] | None = None
 ) -> dict[int, tuple[str, Record]]:
     """Stored path and record of those directories, or of all."""
-    query = select(output_directories)
-    if keys is not None:
-        query = query.where(_DIRECTORY.id.in_(list(keys)))
-    return {row.id: (row.path, _record(row)) for row in connection.execute(query)}
+    if wanted is None:
+        rows: Iterable[Any] = connection.execute(_LOAD)
+    else:
+        rows = _LOAD_SOME.all(connection, keys=listed(wanted))
+    return {key: (path, _record(*values)) for key, path, *values in rows}
 
 
 def written(connection: Connection, keys: Iterable[int] | None = None) -> set[str]:
@@ -63,35 +77,38 @@ def written(connection: Connection, keys: Iterable[int] | None = None) -> set[st
     return {path for path, record in found if record.columns is not None}
 
 
-def _record(row: Any) -> Record:
-    return Record(
-        columns=None if row.columns is None else tuple(json.loads(row.columns)),
-        row_count=row.row_count,
-        length_bytes=row.length_bytes,
-        checksum=row.checksum or EMPTY,
-        look=row.look,
-        next_length_bytes=row.next_length_bytes,
-        next_checksum=row.next_checksum,
-    )
+def _record(columns: str | None, rows: int, length: int, checksum: str, *others: Any) -> Record:
+    return Record(_names(columns), rows, length, checksum or EMPTY, *others)
+
+
+@lru_cache(maxsize=1024)
+def _names(columns: str | None) -> tuple[str, ...] | None:
+    return None if columns is None else tuple(json.loads(columns))
+
+
+@lru_cache(maxsize=1024)
+def _as_text(columns: tuple[str, ...] | None) -> str | None:
+    return None if columns is None else json.dumps(columns)
 
 
 def save(connection: Connection, records: dict[int, Record]) -> None:
     """Writes down what the CSVs are."""
-    statement = output_directories.update().where(_DIRECTORY.id == bindparam("key"))
-    values = [
-        {
-            "key": key,
-            "columns": None if each.columns is None else json.dumps(each.columns),
-            "row_count": each.row_count,
-            "length_bytes": each.length_bytes,
-            "checksum": each.checksum,
-            "look": each.look,
-            "next_length_bytes": each.next_length_bytes,
-            "next_checksum": each.next_checksum,
-        }
-        for key, each in records.items()
-    ]
-    connection.execute(statement, values)
+    _SAVE.each(
+        connection,
+        [
+            {
+                "key": key,
+                "to_columns": _as_text(each.columns),
+                "to_row_count": each.row_count,
+                "to_length_bytes": each.length_bytes,
+                "to_checksum": each.checksum,
+                "to_look": each.look,
+                "to_next_length_bytes": each.next_length_bytes,
+                "to_next_checksum": each.next_checksum,
+            }
+            for key, each in records.items()
+        ],
+    )
 
 
 def move_directory(connection: Connection, key: int, path: str) -> None:
@@ -130,8 +147,7 @@ def number_rows(connection: Connection, rows: Mapping[int, tuple[int, list[str]]
         for key, (first, signatures) in rows.items()
         for offset, signature in enumerate(signatures)
     ]
-    if values:
-        connection.execute(_NUMBER_ROW, values)
+    _NUMBER_ROW.each(connection, values)
 
 
 def rows_of(connection: Connection, key: int) -> Iterator[dict[str, Any]]:

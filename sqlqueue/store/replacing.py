@@ -37,6 +37,23 @@ from sqlqueue.store.rewriting import (
 Values = Mapping[str, Any]
 
 
+class Lines:
+    """The lines of one transaction's rows: most directories have the same columns, and a row that
+    goes into several is written out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, tuple[str, ...]], bytes] = {}
+        self._values: list[Values] = []
+
+    def of(self, columns: tuple[str, ...], values: Values) -> bytes:
+        key = (id(values), columns)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = row(columns, values)
+            self._values.append(values)  # an id is good while its object is there
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """What one CSV gets of a transaction: rows that are new in it, rows that replace others."""
@@ -45,10 +62,12 @@ class Share:
     record: Record
     new: list[Values]
     replacing: list[Values]
+    written_out: Lines
 
     def lines(self) -> list[bytes]:
         """The new ones."""
-        return [row(self.record.columns or (), each) for each in self.new]
+        columns = self.record.columns or ()
+        return [self.written_out.of(columns, each) for each in self.new]
 
     def content(self) -> bytes:
         """All of them: what tells two shares of one file apart."""
