@@ -41,7 +41,7 @@ from sqlqueue.protocol import (
     NewTask,
     PrepareDirectories,
     PreparedReply,
-    encode,
+    fits,
 )
 from sqlqueue.sweep_files import Text, read_files
 from sqlqueue.visible import printable
@@ -257,7 +257,7 @@ def _fitting(
 ) -> Iterator[AddTasks]:
     known = [memories[name] for name in sorted({task.experiment for task in batch})]
     message = AddTasks(tasks=batch, experiments=known, given=given)
-    if len(encode(message)) <= MAX_MESSAGE_BYTES:
+    if fits(message):
         yield message
     elif len(batch) == 1:
         raise MessageTooLarge(

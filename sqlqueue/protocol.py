@@ -607,6 +607,11 @@ def encode(message: Message) -> bytes:
     return wire.encode(message, free_form=isinstance(message, _FREE_FORM))
 
 
+def fits(message: Message) -> bool:
+    """Whether the message is not longer than one may be."""
+    return wire.fits(message, MAX_MESSAGE_BYTES)
+
+
 def decode_request(line: bytes | bytearray) -> Request:
     """What a client said; raises `ProtocolError` with what is wrong and where."""
     return wire.decode(line, _request_decoder, Request, MAX_MESSAGE_BYTES)  # type: ignore[no-any-return]

@@ -183,7 +183,7 @@ def test_tasks_are_described_with_what_rows_are_compared_with(core: Core) -> Non
 
 
 def test_a_bite_holds_so_many_bytes(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(describing, "MOST_BYTES", 40)
+    monkeypatch.setattr(describing, "MOST_BYTES", 35)
     core.add(*(task(each) for each in range(10)))
     assert len(core.ok(DescribeTasks(all=True)).tasks) == 3
     ids = [f"p_{each}_{each}" for each in range(10)]

@@ -341,6 +341,14 @@ def test_a_failed_message_leaves_nothing_of_itself(core: Core) -> None:
     assert core.sql("SELECT name FROM phases") == [("p",)]
 
 
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_a_result_wins_whatever_attempt_it_names(core: Core, number: int) -> None:
+    core.add(task(0))
+    core.submit("p_0_0", "stranger", attempt=number)
+    assert core.states() == {"p_0_0": "COMPLETED"}
+    assert len(core.rows()) == 2
+
+
 def test_the_log_says_what_was_saved_where(core: Core, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "sqlqueue.manager")
     core.add(task(0), task(0, folder="b"))

@@ -13,6 +13,7 @@ from sqlqueue.errors import ProtocolError
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.protocol import Reply
 from sqlqueue.store import adding, filing, memory, reading
+from sqlqueue.store.added import reused
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -36,7 +37,7 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     return protocol.AddedReply(
         phases=added.phases,
         delivered=len(added.due),
-        reused=adding.reused(connection, cells) if completed else [],
+        reused=reused(connection, cells) if completed else [],
         shared_with=added.shared_with,
     )
 

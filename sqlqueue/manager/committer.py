@@ -10,20 +10,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    ProgrammingError,
-)
 
 from sqlqueue import protocol
 from sqlqueue.disk import Disk
@@ -38,42 +30,22 @@ from sqlqueue.errors import (
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.lifecycle import State
-from sqlqueue.manager import handing_out, keeping_touch, mending, service
-from sqlqueue.manager.gathering import gathered
+from sqlqueue.manager import batch, handing_out, keeping_touch, mending, service
+from sqlqueue.manager.batch import Apart, Job, Refused
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.manager.session import Session
-from sqlqueue.protocol import Reply, Request
+from sqlqueue.protocol import Reply
 from sqlqueue.store import copies, pace, proving, queue, records, summary, wishing
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.outputs import Outputs, Redo
 
-Role = Literal["owner", "worker"]
+__all__ = ["Committer", "Job"]
+
 MOST_TRIES: Final = 50
 """A batch is done again at most so often; each time a directory was mended or suspended."""
 
-_REFUSED: Final = (IntegrityError, DataError, InterfaceError, ProgrammingError)
-"""What one message's content can cause; any other failure of the database concerns all."""
-
 log = logging.getLogger("sqlqueue.manager")
-
-
-class _Apart(Exception):
-    """Something in what was handled together cannot be stored: each is to be handled by itself."""
-
-
-@dataclass(slots=True)
-class Job:
-    """A request, who asks, and whatever the asker needs to find its answer again.
-
-    `asker`, `units`: who waits its turn with it, and what it may cost (`turns.py`).
-    """
-
-    request: Request
-    role: Role
-    answer: Any = None
-    asker: Hashable = None
-    units: int = 1
 
 
 class Committer:
@@ -155,10 +127,13 @@ class Committer:
         for _ in range(MOST_TRIES):
             try:
                 return self._batch(jobs, together)
-            except _Apart:
+            except Apart:
                 self.claims.forget()
                 together = False
                 continue
+            except Refused as refused:
+                self.claims.forget()
+                return [(jobs[0], refused.reply)]
             except Redo:
                 self.claims.forget()
                 self.outputs.undo()
@@ -175,13 +150,9 @@ class Committer:
 
     def _batch(self, jobs: Sequence[Job], together: bool) -> list[tuple[Job, Reply]]:
         now, wall = self._clock(), self._wall()
-        replies: dict[int, Reply] = {}
         with self.transaction() as connection:
             whole = Context(connection, now, wall)
-            for group in gathered(jobs):
-                rest = self._handle_together(group, whole, replies) if together else group
-                for job in rest:
-                    replies[id(job)] = self._handle(job, whole)
+            replies = batch.handle(self.book, jobs, whole, together)
             self.outputs.deliver(connection, whole.rows, whole.again)
             done = handing_out.done(connection)
         self._lock.check()  # what was committed to a file that another has replaced is no promise
@@ -190,40 +161,6 @@ class Committer:
         for each in whole.after:
             each()
         return [(job, replies[id(job)]) for job in jobs]
-
-    def _handle_together(
-        self, group: Sequence[Job], whole: Context, replies: dict[int, Reply]
-    ) -> Sequence[Job]:
-        """Handles what can be handled in few statements; returns the rest."""
-        try:
-            found = service.handle_together(self.book, [each.request for each in group], whole)
-        except Exception as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
-                raise
-            raise _Apart from error
-        replies |= {id(job): found[i] for i, job in enumerate(group) if i in found}
-        return [job for job in group if id(job) not in replies]
-
-    def _handle(self, job: Job, whole: Context) -> Reply:
-        """One message in a savepoint of its own: what fails leaves nothing behind."""
-        part = Context(whole.connection, whole.now, whole.wall)
-        whole.connection.exec_driver_sql("SAVEPOINT message")
-        try:
-            reply = service.handle(self.book, job.request, job.role, part)
-        except Redo:
-            raise  # it concerns the whole batch
-        except Exception as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
-                raise
-            whole.connection.exec_driver_sql("ROLLBACK TO message")
-            reply = _refusal(error)
-        else:
-            for key, rows in part.rows.items():
-                whole.rows.setdefault(key, {}).update(rows)
-            whole.again |= part.again
-            whole.after += part.after
-        whole.connection.exec_driver_sql("RELEASE message")
-        return reply
 
     @staticmethod
     def _refused(jobs: Sequence[Job], error: QueueError) -> list[tuple[Job, Reply]]:
@@ -282,12 +219,3 @@ class Committer:
     def _go_on(self) -> None:
         if self.stopping():
             raise ManagerStopping
-
-
-def _refusal(error: Exception) -> Reply:
-    """The answer to the one message that could not be handled."""
-    if isinstance(error, QueueError):
-        return protocol.error_reply(error)
-    log.error("A message could not be handled", exc_info=error)
-    reason = error.orig if isinstance(error, DBAPIError) else error
-    return protocol.Error(code="refused", message=f"cannot be stored: {reason}")

@@ -38,8 +38,11 @@ STOP_SECONDS: Final = 1.0
 """What waits is still answered for so long; then the batch in hand is the last."""
 LOOK_SECONDS: Final = 30.0
 _TICK: Final = object()
-_ALONE: Final = (*(protocol.Repair, protocol.Audit, protocol.PrepareDirectories, protocol.Unlink),)
-"""Messages that need a commit of their own, before what follows them."""
+_ALONE: Final = (
+    *(protocol.Repair, protocol.Audit, protocol.PrepareDirectories, protocol.Unlink),
+    *(protocol.AddTasks, protocol.ImportRows),
+)
+"""Messages that need a commit of their own, before what follows them, or are quicker so."""
 
 _QUIET: Final = (
     *(protocol.Heartbeat, protocol.StatusRequest, protocol.RequestTask, protocol.Audit),

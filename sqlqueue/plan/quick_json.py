@@ -9,6 +9,7 @@ Pure.
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +24,17 @@ def written(value: Any) -> str:
         data = _encoder.encode(value)
     except (TypeError, ValueError, OverflowError):
         return json.dumps(value)
-    return json.dumps(value) if b"null" in data else data.decode()
+    if b"null" in data and not _is_finite(value):
+        return json.dumps(value)
+    return data.decode()
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_is_finite, value))
 
 
 def read(text: str) -> Any:

@@ -25,6 +25,15 @@ def encode(message: msgspec.Struct, *, free_form: bool) -> bytes:
     return _encoder.encode(message) + b"\n"
 
 
+def fits(message: msgspec.Struct, most_bytes: int) -> bool:
+    """Whether the free-form message has at most so many bytes; quick where that is clear."""
+    with contextlib.suppress(OverflowError, UnicodeEncodeError):
+        # However the standard library spells it: what is not ASCII as an escape of six for two.
+        if 3 * len(_encoder.encode(message)) <= most_bytes:
+            return True
+    return len(encode(message, free_form=True)) <= most_bytes
+
+
 def _free_form(message: msgspec.Struct) -> bytes:
     """msgspec writes what is not finite as `null`: so where there are more of these than fields
     that are none, or where it cannot, the standard library does it."""

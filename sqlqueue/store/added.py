@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from sqlqueue.protocol import NewTask, PhaseCounts
-from sqlqueue.store.schema import phases
+from sqlqueue.lifecycle import State
+from sqlqueue.protocol import NewTask, PhaseCounts, Reused
+from sqlqueue.store.schema import attempts, phases, results, tasks
 
 
 class Tally:
@@ -71,3 +72,29 @@ class Tally:
         if cell.signature in self._again:
             self._again.remove(cell.signature)
             counts["again"] += 1
+
+
+def reused(connection: Connection, cells: Mapping[tuple[str, str], str]) -> list[Reused]:
+    """Those cells that are completed, counted by the version of the code that they come from.
+
+    `cells`: the experiments by phase and signature.
+    """
+    query = (
+        select(tasks.c.signature, attempts.c.code_version)
+        .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted)
+        .join(attempts, attempts.c.id == results.c.attempt_id)
+        .where(
+            tasks.c.signature.in_({signature for _, signature in cells}),
+            tasks.c.state == State.COMPLETED.value,
+        )
+    )
+    codes = {row.signature: row.code_version for row in connection.execute(query)}
+    counts = Counter(
+        (phase, experiment, codes[signature])
+        for (phase, signature), experiment in cells.items()
+        if signature in codes
+    )
+    return [
+        Reused(phase=phase, experiment=experiment, code=code, count=count)
+        for (phase, experiment, code), count in counts.items()
+    ]

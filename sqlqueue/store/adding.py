@@ -7,22 +7,23 @@ several wishes come to (`wishing.py`).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, true
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Table, bindparam, func, literal_column, select, true
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
 from sqlqueue.plan.pace import Shape, shape_of
-from sqlqueue.protocol import NewTask, PhaseCounts, Reused
+from sqlqueue.plan.quick_json import written
+from sqlqueue.protocol import NewTask, PhaseCounts
 from sqlqueue.store import pace, wishing
 from sqlqueue.store.added import Tally
+from sqlqueue.store.prepared import Prepared, among, listed
+from sqlqueue.store.recounting import added_together
 from sqlqueue.store.schema import (
-    attempts,
     phases,
     results,
     task_output_dirs,
@@ -32,19 +33,49 @@ from sqlqueue.store.schema import (
 
 Seconds = Callable[[Shape], float | None]
 
-_INSERT_WISH = insert(task_phases)
-_ADD_WISH = _INSERT_WISH.on_conflict_do_update(
-    index_elements=["phase_id", "signature"],
-    set_={
-        "priority": _INSERT_WISH.excluded.priority,
-        "max_attempts": _INSERT_WISH.excluded.max_attempts,
-        "timeout_seconds": _INSERT_WISH.excluded.timeout_seconds,
-        "given": func.max(task_phases.c.given, _INSERT_WISH.excluded.given),
-        "withdrawn": False,
-    },
+
+def _insert(table: Table, *names: str) -> Insert:
+    return insert(table).values({name: bindparam(name) for name in names})
+
+
+_ADD_TASK = Prepared(
+    _insert(
+        tasks, "signature", "task_id", "phase_id", "experiment", "parameters", "runtime_only",
+        "seed", "priority", "cost", "max_attempts", "timeout_seconds", "created_at", "shape_id",
+    )
+)  # fmt: skip
+_INSERT_WISH = _insert(
+    task_phases, "phase_id", "signature", "priority", "max_attempts", "timeout_seconds",
+    "asked_priority", "given",
+)  # fmt: skip
+_ADD_WISH = Prepared(
+    _INSERT_WISH.on_conflict_do_update(
+        index_elements=["phase_id", "signature"],
+        set_={
+            "priority": _INSERT_WISH.excluded.priority,
+            "max_attempts": _INSERT_WISH.excluded.max_attempts,
+            "timeout_seconds": _INSERT_WISH.excluded.timeout_seconds,
+            "given": func.max(task_phases.c.given, _INSERT_WISH.excluded.given),
+            "withdrawn": literal_column("0"),
+        },
+    )
 )
-_ADD_LINK = insert(task_output_dirs).on_conflict_do_nothing(
-    index_elements=["signature", "directory_id"]
+_ADD_LINK = Prepared(
+    _insert(task_output_dirs, "signature", "directory_id").on_conflict_do_nothing(
+        index_elements=["signature", "directory_id"]
+    )
+)
+_LINKS = Prepared(
+    select(task_output_dirs.c.signature, task_output_dirs.c.directory_id).where(
+        among(task_output_dirs.c.signature, "signatures")
+    )
+)
+_TAKEN = Prepared(select(tasks.c.task_id).where(among(tasks.c.task_id, "task_ids")))
+_EXISTING = Prepared(
+    select(tasks.c.signature, tasks.c.state, tasks.c.phase_id, results.c.id.is_not(None))
+    .select_from(tasks)
+    .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted, isouter=True)
+    .where(among(tasks.c.signature, "signatures"))
 )
 
 
@@ -71,8 +102,10 @@ def add(
     existing = _existing(connection, new)
     firsts = _first_of_each(new, existing)
     shapes = {each.signature: _shape(each) for each in firsts}
-    _insert_new(connection, firsts, shapes, phase_keys, now)
-    _add_wishes(connection, new, phase_keys, given)
+    with added_together(connection):
+        _insert_new(connection, firsts, shapes, phase_keys, now)
+        _add_wishes(connection, new, phase_keys, given)
+        linked = _add_links(connection, new, directories)
     often = Counter(each.signature for each in new)
     steered = wishing.steered(connection, phase_keys.values())
     wishing.settle(
@@ -80,7 +113,6 @@ def add(
         {each.signature for each in new if phase_keys[each.phase] in steered}
         | {key for key in often if key in existing or often[key] > 1},
     )
-    linked = _add_links(connection, new, directories)
     tally = Tally(phase_keys, existing, _restore(connection, existing))
     foreseen = {signature: seconds(shape) for signature, shape in shapes.items()}
     for each in new:
@@ -88,32 +120,6 @@ def add(
     completed = {signature for signature, row in existing.items() if row["has_result"]}
     due = [link for link in linked if link[0] in completed]
     return Addition(tally.phases(), due, tally.shared_with(connection))
-
-
-def reused(connection: Connection, cells: Mapping[tuple[str, str], str]) -> list[Reused]:
-    """Those cells that are completed, counted by the version of the code that they come from.
-
-    `cells`: the experiments by phase and signature.
-    """
-    query = (
-        select(tasks.c.signature, attempts.c.code_version)
-        .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted)
-        .join(attempts, attempts.c.id == results.c.attempt_id)
-        .where(
-            tasks.c.signature.in_({signature for _, signature in cells}),
-            tasks.c.state == State.COMPLETED.value,
-        )
-    )
-    codes = {row.signature: row.code_version for row in connection.execute(query)}
-    counts = Counter(
-        (phase, experiment, codes[signature])
-        for (phase, signature), experiment in cells.items()
-        if signature in codes
-    )
-    return [
-        Reused(phase=phase, experiment=experiment, code=code, count=count)
-        for (phase, experiment, code), count in counts.items()
-    ]
 
 
 def phase_keys_of(connection: Connection, names: Iterable[str]) -> dict[str, int]:
@@ -126,19 +132,11 @@ def phase_keys_of(connection: Connection, names: Iterable[str]) -> dict[str, int
 
 def _existing(connection: Connection, new: Sequence[NewTask]) -> dict[str, dict[str, Any]]:
     """State, phase and whether there is a result, of those cells that are tasks already."""
-    query = (
-        select(
-            tasks.c.signature,
-            tasks.c.state,
-            tasks.c.phase_id,
-            results.c.id.is_not(None).label("has_result"),
-        )
-        .join(
-            results, (results.c.signature == tasks.c.signature) & results.c.accepted, isouter=True
-        )
-        .where(tasks.c.signature.in_({each.signature for each in new}))
-    )
-    return {row["signature"]: dict(row) for row in connection.execute(query).mappings()}
+    found = _EXISTING.all(connection, signatures=listed({each.signature for each in new}))
+    return {
+        signature: {"state": State(state), "phase_id": phase, "has_result": bool(has_result)}
+        for signature, state, phase, has_result in found
+    }
 
 
 def _first_of_each(new: Sequence[NewTask], existing: Mapping[str, Any]) -> list[NewTask]:
@@ -167,8 +165,8 @@ def _insert_new(
             "task_id": ids[each.signature],
             "phase_id": phase_keys[each.phase],
             "experiment": each.experiment,
-            "parameters": json.dumps(each.parameters),
-            "runtime_only": json.dumps(each.runtime_only),
+            "parameters": written(each.parameters),
+            "runtime_only": written(each.runtime_only),
             "seed": each.seed,
             "priority": each.priority,
             "cost": each.cost,
@@ -179,7 +177,7 @@ def _insert_new(
         }
         for each in new
     ]
-    connection.execute(tasks.insert(), rows)
+    _ADD_TASK.each(connection, rows)
 
 
 def _shape(task: NewTask) -> Shape:
@@ -198,7 +196,7 @@ def _assign_ids(
         proposed: dict[str, NewTask] = {}
         for each in waiting:
             proposed[_next_id(each, numbers, proposed, ids)] = each
-        taken = _taken(connection, proposed)
+        taken = {key for (key,) in _TAKEN.all(connection, task_ids=listed(proposed))}
         ids |= {each.signature: key for key, each in proposed.items() if key not in taken}
         waiting = [each for key, each in proposed.items() if key in taken]
     statement = phases.update().where(phases.c.name == bindparam("of_phase"))
@@ -222,11 +220,6 @@ def _next_id(
             return found
 
 
-def _taken(connection: Connection, task_ids: Iterable[str]) -> set[str]:
-    query = select(tasks.c.task_id).where(tasks.c.task_id.in_(list(task_ids)))
-    return set(connection.execute(query).scalars())
-
-
 def _add_wishes(
     connection: Connection, new: Sequence[NewTask], phase_keys: Mapping[str, int], given: int
 ) -> None:
@@ -243,7 +236,7 @@ def _add_wishes(
         }
         for each in new
     ]
-    connection.execute(_ADD_WISH, wishes)
+    _ADD_WISH.each(connection, wishes)
 
 
 def _add_links(
@@ -256,15 +249,12 @@ def _add_links(
 def link(connection: Connection, pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Links tasks to directories by key; returns the links that were not there before."""
     wanted = dict.fromkeys(pairs)
-    column = task_output_dirs.c
-    query = select(column.signature, column.directory_id).where(
-        column.signature.in_({signature for signature, _ in wanted})
-    )
-    there = {(row.signature, row.directory_id) for row in connection.execute(query)}
+    signatures = listed({signature for signature, _ in wanted})
+    there = set(_LINKS.all(connection, signatures=signatures))
     missing = [each for each in wanted if each not in there]
     if missing:
         rows = [{"signature": signature, "directory_id": key} for signature, key in missing]
-        connection.execute(_ADD_LINK, rows)
+        _ADD_LINK.each(connection, rows)
     return missing
 
 

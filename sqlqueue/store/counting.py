@@ -5,7 +5,7 @@ the same transaction.  `tallies` counts tasks by state for each phase that wants
 phase 0 each task once; those that are to run by shape, those that wait by priority and by whether
 they are held too.  `directory_tallies` counts the links.  A migration holds its own copy.
 What moves many tasks at once counts them by itself, and says so in `uncounted` meanwhile
-(`moving.py`).
+(`recounting.py`).
 What is not here: reading them (`estimate.py`, `summary.py`), proving them (`tallied.py`).
 """
 

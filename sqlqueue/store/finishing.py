@@ -19,10 +19,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlqueue.errors import IllegalMove
 from sqlqueue.lifecycle import Event, Outcome, State, move
 from sqlqueue.plan.quick_json import read
-from sqlqueue.store.moving import move_all
 from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import TASK, Attempt, TaskRow
+from sqlqueue.store.recounting import move_all
 from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
 
 _RESULT: Final = select(results.c.id).where(results.c.signature == tasks.c.signature)

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
 from sqlqueue.errors import IllegalMove
 from sqlqueue.lifecycle import Event, State, move
 from sqlqueue.store.finishing import directories_of, task_of
-from sqlqueue.store.moving import move_all
 from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import TASK, Attempt, TaskRow
+from sqlqueue.store.recounting import move_all
 from sqlqueue.store.schema import attempts, drains, tasks
 
 _LAST: Final = (

@@ -20,7 +20,8 @@ from sqlqueue.lifecycle import MAX_LOSSES, State
 from sqlqueue.plan.pace import shape_of
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import PhaseCounts, PhaseStands
-from sqlqueue.store import adding, engine, filing, pace, records
+from sqlqueue.store import engine, filing, pace, records
+from sqlqueue.store.added import reused
 from sqlqueue.store.directories import refuse_unclaimable
 from sqlqueue.store.schema import phases, results, task_phases, tasks
 
@@ -136,7 +137,7 @@ class _Surveyor:
         self._connection.execute(insert(_seen).on_conflict_do_nothing(), rows)
 
     def _reuse(self, completed: dict[_Key, str]) -> None:
-        for each in adding.reused(self._connection, completed) if completed else []:
+        for each in reused(self._connection, completed) if completed else []:
             self._found.reused[each.phase, each.experiment, each.code] += each.count
 
     def _known(self, phase: str, first: str, completed: bool) -> None:

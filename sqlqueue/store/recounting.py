@@ -1,13 +1,14 @@
-"""Moving many tasks from one state to another, counted all at once.
+"""Many tasks added, or moved from one state to another, and counted all at once.
 
-The triggers that keep the counts (`counting.py`) cost several times what the move itself does, once
-for every task; here they hold still, and the counts change by what is found in one look.
+The triggers that keep the counts (`counting.py`) cost several times what the change itself does,
+once for every row; here they hold still, and the counts change by what is found in one look.
 Every function takes a connection inside a transaction.  What is not here: which moves are legal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
@@ -26,6 +27,8 @@ FEW: Final = 4
 """For so many, what the triggers do costs less."""
 
 _WISH: Final = task_phases.c
+_WISH_ROW: Final = literal_column("task_phases.rowid", Integer)
+"""A table without a key of its own counts its rows all the same."""
 _HOLD_STILL: Final = Prepared(uncounted.insert().values(id=literal_column("1")))
 _GO_ON: Final = Prepared(uncounted.delete())
 _MOVE: Final = Prepared(
@@ -72,6 +75,50 @@ _TALLY_LINKS: Final = Prepared(
 )
 
 
+_NEWEST: Final = tuple(
+    Prepared(select(func.coalesce(func.max(column), literal_column("0"))).select_from(table))
+    for table, column in (
+        (tasks, tasks.c.id),
+        (task_phases, _WISH_ROW),
+        (task_output_dirs, task_output_dirs.c.id),
+    )
+)
+_NEW_TASKS: Final = Prepared(
+    select(literal_column(str(EVERY), Integer), tasks.c.state, *_KIND)
+    .where(tasks.c.id > bindparam("newest"))
+    .group_by(tasks.c.state, *_KIND[:3])
+)
+_NEW_WISHES: Final = Prepared(
+    select(_WISH.phase_id, tasks.c.state, *_KIND)
+    .select_from(task_phases)
+    .join(tasks, tasks.c.signature == _WISH.signature)
+    .where(bindparam("newest") < _WISH_ROW, _WISH.withdrawn == literal_column("0"))
+    .group_by(_WISH.phase_id, tasks.c.state, *_KIND[:3])
+)
+_NEW_LINKS: Final = Prepared(
+    select(task_output_dirs.c.directory_id, tasks.c.state, func.count())
+    .select_from(task_output_dirs)
+    .join(tasks, tasks.c.signature == task_output_dirs.c.signature)
+    .where(task_output_dirs.c.id > bindparam("newest"))
+    .group_by(task_output_dirs.c.directory_id, tasks.c.state)
+)
+
+
+@contextmanager
+def added_together(connection: Connection) -> Iterator[None]:
+    """Inside the block tasks, wishes and links may be added, and wishes wanted again."""
+    newest = [each.all(connection)[0][0] for each in _NEWEST]
+    _HOLD_STILL.change(connection)
+    yield
+    _GO_ON.change(connection)
+    changes: dict[Key, int] = {}
+    for query, before in zip((_NEW_TASKS, _NEW_WISHES), newest, strict=False):
+        for phase, state, *kind, cells in query.all(connection, newest=before):
+            _note(changes, phase, State(state), kind, cells)
+    _tally(connection, changes)
+    _tally_links(connection, _NEW_LINKS.all(connection, newest=newest[2]))
+
+
 def move_all(connection: Connection, keys: Sequence[int], before: State, after: State) -> int:
     """Moves the tasks with those primary keys; how many were as they should be before."""
     states = {"from_state": before.value, "to_state": after.value}
@@ -90,18 +137,33 @@ def _recount(connection: Connection, keys: Sequence[int], before: State, after: 
     changes: dict[Key, int] = {}
     for query in (_TASKS, _WISHES):
         for phase, *kind, cells in query.all(connection, keys=given):
-            for state, more in ((before, -cells), (after, cells)):
-                key = (phase, *_key(state, *kind))
-                changes[key] = changes.get(key, 0) + more
-    names = [each.name for each in _KEY]
-    rows = [dict(zip(names, key, strict=True)) | {"cells": n} for key, n in changes.items()]
-    _TALLY.each(connection, rows)
+            _note(changes, phase, before, kind, -cells)
+            _note(changes, phase, after, kind, cells)
+    _tally(connection, changes)
     links = [
-        {"directory_id": directory, "state": state.value, "cells": more}
+        (directory, state.value, more)
         for directory, cells in _LINKS.all(connection, keys=given)
         for state, more in ((before, -cells), (after, cells))
     ]
-    _TALLY_LINKS.each(connection, links)
+    _tally_links(connection, links)
+
+
+def _note(
+    changes: dict[Key, int], phase: int, state: State, kind: Sequence[int], more: int
+) -> None:
+    key = (phase, *_key(state, *kind))
+    changes[key] = changes.get(key, 0) + more
+
+
+def _tally(connection: Connection, changes: dict[Key, int]) -> None:
+    names = [each.name for each in _KEY]
+    rows = [dict(zip(names, key, strict=True)) | {"cells": n} for key, n in changes.items()]
+    _TALLY.each(connection, rows)
+
+
+def _tally_links(connection: Connection, links: Iterable[tuple[int, str, int]]) -> None:
+    rows = [{"directory_id": key, "state": state, "cells": more} for key, state, more in links]
+    _TALLY_LINKS.each(connection, rows)
 
 
 def _key(state: State, shape: int, priority: int, held: int) -> tuple[str, int, int, int]:
