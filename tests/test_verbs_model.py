@@ -117,6 +117,9 @@ class Task:
         """Whether it is to run once more, or does."""
         return self.accepted is not None and self.state != "COMPLETED"
 
+    def number_of(self, attempt: Attempt) -> int:
+        return next(n for n, each in enumerate(self.attempts, 1) if each is attempt)
+
     def is_of_before(self, attempt: Attempt) -> bool:
         return any(each is attempt for each in self.attempts[: self.rerun_after])
 
@@ -148,13 +151,14 @@ class Task:
 
     def take_result(self, worker: str, value: int, number: int | None = None) -> bool:
         """Whether it is the one that counts."""
-        if self.state == "COMPLETED" and value in {each.value for each in self.attempts}:
-            return False
         attempt = self.of(worker) if number is None else self.numbered(worker, number)
+        is_known = value in {each.value for each in self.attempts}
+        if is_known and (self.state == "COMPLETED" or attempt is None):
+            return False
         if attempt is not None and attempt.value == value:
             return False
-        further = self.state == "COMPLETED"
-        further = further or (attempt is not None and self.is_of_before(attempt))
+        named = number if attempt is None else self.number_of(attempt)
+        further = self.state == "COMPLETED" or 0 < (named or 0) <= self.rerun_after
         if attempt is None or attempt.value is not None:
             attempt = Attempt(worker)
             self.attempts.append(attempt)

@@ -45,7 +45,7 @@ def submit(book: Notebook, request: protocol.SubmitResult, context: Context) -> 
     if _known(stored, text, attempt, task):
         return Ack()
     number = attempt.number if attempt is not None else request.attempt
-    of_before = number is not None and number <= task.rerun_after and task.rerun_after > 0
+    of_before = number is not None and 0 < number <= task.rerun_after
     if attempt is not None and any(key == attempt.id for key, _, _ in stored):
         attempt = None  # that attempt has another result already: this is a further one
     report = report_of(request, context)
