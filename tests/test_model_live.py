@@ -85,6 +85,9 @@ class LiveHistory(History):
         """What will become of the next question."""
         self.core.trouble = (how, after / 1000)
 
+    def undisturbed(self) -> None:
+        self.core.trouble = None
+
     @rule(worker=WORKERS, cell=CELLS, value=VALUES, number=st.integers(0, 3))
     def submit_numbered(self, worker: str, cell: int, value: int, number: int) -> None:
         """For whatever attempt: its own, another's, one that is over, one that never was."""

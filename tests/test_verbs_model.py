@@ -375,11 +375,15 @@ class History(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def end_drain(self, worker: str) -> None:
         request = protocol.Resume(select=[f"worker={worker}"])
+        self.undisturbed()
         if worker in self.drained:
             self.core.ok(request)
             self.drained.remove(worker)
         else:
             self.core.refused(request, "usage")
+
+    def undisturbed(self) -> None:
+        """The next question is asked once: a second time it would be refused, and rightly."""
 
     # --- workers ------------------------------------------------------------------------
 
