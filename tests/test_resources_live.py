@@ -263,13 +263,14 @@ def test_whichever_file_cannot_be_opened_nothing_is_acked_that_is_not_there(
     answers = []
     with connect(manager.socket_path) as steady:
         assert ask(steady, submission(0)) == ACK
-        for spare in range(5):
-            message = submission(spare + 1)
+        # Fewer than are open first: it may just have had one open when they were counted.
+        for cell, spare in enumerate(range(-2, 3), 1):
+            message = submission(cell)
             with only(manager, spare):
                 answers.append(ask(steady, message))
             insist(steady, message)
             for folder in BOTH:
-                assert rows(home.root, folder) == [f"p_{n}_{n}" for n in range(spare + 2)]
+                assert rows(home.root, folder) == [f"p_{n}_{n}" for n in range(cell + 1)]
     reasons = [str(each.get("message")) for each in answers if each != ACK]
     say("\n".join(reasons))
     assert reasons and answers[-1] == ACK, answers
