@@ -128,12 +128,8 @@ def recall_looking(home: Home, names: Sequence[str]) -> list[ExperimentMemory]:
 def _recalled(home: Home, names: Sequence[str]) -> list[ExperimentMemory]:
     from sqlqueue.store import engine, memory
 
-    reader = engine.open_reader(home)
-    try:
-        with reader.begin() as connection:
-            return memory.recall(connection, names)
-    finally:
-        reader.dispose()
+    with engine.Reader(home) as reader:
+        return reader.read(lambda connection: memory.recall(connection, names))
 
 
 @contextmanager

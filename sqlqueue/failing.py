@@ -18,12 +18,8 @@ def failures(home: Home, words: Sequence[str]) -> list[dict[str, Any]]:
     home.queue_id()
     from sqlqueue.store import engine, failing
 
-    reader = engine.open_reader(home)
-    try:
-        with reader.begin() as connection:
-            found = failing.groups(connection, meant)
-    finally:
-        reader.dispose()
+    with engine.Reader(home) as reader:
+        found = reader.read(lambda connection: failing.groups(connection, meant))
     return [
         {
             "kind": each.said.kind,

@@ -84,12 +84,8 @@ def looked(home: Home, task_id: str) -> Tried:
     home.queue_id()
     from sqlqueue.store import engine, tries
 
-    reader = engine.open_reader(home)
-    try:
-        with reader.begin() as connection:
-            return tries.of_task(connection, task_id)
-    finally:
-        reader.dispose()
+    with engine.Reader(home) as reader:
+        return reader.read(lambda connection: tries.of_task(connection, task_id))
 
 
 def _once(home: Home, task_id: str, wish: Wish, paper: Paper) -> None:

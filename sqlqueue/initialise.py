@@ -188,8 +188,9 @@ def survey(home: Home, files: Sequence[Path], progress: Progress, set_aside: boo
 
     folders, given = sweep.output_dirs(), pruning.files_of(sweep, home)
     with progress(sweep.count) as advance:
-        cells = _counting(sweep.tasks(), advance)
-        found = counted(home, folders, cells, given, set_aside=set_aside)
+        found = counted(
+            home, folders, lambda: _counting(sweep.tasks(), advance), given, set_aside=set_aside
+        )
     added = Added(found.phases, notes=_notes(sweep, declarations), directories=folders)
     added.shared_with, added.reused = found.shared_with, found.reused
     _note_other_code(home, added, declarations)

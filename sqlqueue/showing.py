@@ -27,13 +27,9 @@ def shown(home: Home, name: str) -> dict[str, Any]:
     home.queue_id()
     from sqlqueue.store import engine, tracing
 
-    reader = engine.open_reader(home)
-    try:
-        with reader.begin() as connection:
-            task = tracing.find(connection, name)
-            return _task(task, tracing.told(connection, task))
-    finally:
-        reader.dispose()
+    with engine.Reader(home) as reader:
+        task, told = reader.read(lambda connection: tracing.found(connection, name))
+    return _task(task, told)
 
 
 def _task(task: TaskRow, told: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import csv
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
@@ -50,15 +51,10 @@ class Finding:
 
 def verify(home: Home) -> Iterator[Finding]:
     """Everything that is wrong with a queue.  Raises `QueueError` when it cannot be read."""
-    reader = engine.open_reader(home)
-    try:
-        with reader.begin() as connection:
-            yield from of_database(home.database, connection)
-            directories = records.load(connection)
-        for key in sorted(directories):
+    with engine.Reader(home) as reader:
+        yield from reader.read(lambda connection: list(of_database(home.database, connection)))
+        for key in sorted(reader.read(records.load)):
             yield from _directory(home, reader, key)
-    finally:
-        reader.dispose()
 
 
 def verify_database(path: Path) -> Iterator[Finding]:
@@ -156,16 +152,13 @@ def _numbers(connection: Connection) -> Iterator[Finding]:
 # --- the CSVs against the database --------------------------------------------------------------
 
 
-def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
+def _directory(home: Home, reader: engine.Reader, key: int) -> Iterator[Finding]:
     """Looks again while a manager may be between an append and its commit."""
-    with reader.begin() as connection:
-        yield from of_marker(home, *records.load(connection, [key])[key])
+    yield from of_marker(home, *reader.read(partial(records.load, wanted=[key]))[key])
     before: tuple[Record, str] | None = None
     looks = 0
     while looks < MOST_LOOKS:
-        with reader.begin() as connection:
-            path, record = records.load(connection, [key])[key]
-            problem = _compare(connection, home.absolute(path), key, record)
+        path, record, problem = reader.read(partial(_looked_at, home, key))
         if problem is None:
             return
         looks = looks + 1 if (record, problem) == before else 1
@@ -174,6 +167,12 @@ def _directory(home: Home, reader: Engine, key: int) -> Iterator[Finding]:
             break
         time.sleep(PAUSE_SECONDS)
     yield Finding("error", f"{path}/{csv_file.NAME}", before[1] if before else "")
+
+
+def _looked_at(home: Home, key: int, connection: Connection) -> tuple[str, Record, str | None]:
+    """Stored path, record, and what is wrong with the CSV."""
+    path, record = records.load(connection, [key])[key]
+    return path, record, _compare(connection, home.absolute(path), key, record)
 
 
 def of_marker(home: Home, path: str, record: Record) -> Iterator[Finding]:

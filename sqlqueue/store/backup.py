@@ -19,7 +19,6 @@ from typing import Final
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError, StorageFailure, UsageError
 from sqlqueue.store import condition, engine, looking
-from sqlqueue.store.csv_file import look_of
 
 PAGES: Final = 2000
 """Copied in one step; a Ctrl-C waits for no longer."""
@@ -118,23 +117,18 @@ def snapshot(source: Path, target: Path, disk: Disk, advance: Advance) -> None:
     One that is read without its log, since there is none, may be opened by a manager
     meanwhile: then it is read once more.
     """
-    while True:
-        before = _state(source)
+
+    def copy() -> None:
         remove(target, disk)
         os.close(disk.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         _copy(source, target, advance)
-        if before[1] or _state(source) == before:
-            break
+
+    looking.steady(source, copy)
     fd = disk.open(target, os.O_RDONLY)
     try:
         disk.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _state(source: Path) -> tuple[str, bool]:
-    """How the file looks, and whether its log is there."""
-    return look_of(source.stat()), "-wal" in condition.companions(source)
 
 
 def _copy(source: Path, target: Path, advance: Advance) -> None:

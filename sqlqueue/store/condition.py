@@ -13,12 +13,15 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlqueue.errors import DatabaseError, HomeError
 from sqlqueue.home import Home
-from sqlqueue.store.looking import look
+from sqlqueue.store.looking import look, steady
+
+T = TypeVar("T")
 
 SURELY_BYTES: Final = 64 * 1024 * 1024
 """Up to this size every page is looked at whenever the queue is opened for writing."""
@@ -176,32 +179,35 @@ def _check_head(path: Path) -> None:
 
 def version(path: Path) -> str | None:
     """The migration that the database stands at; None when it is empty."""
-    try:
-        with closing(look(path)) as connection:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-            if not names:
-                return None
-            if "alembic_version" not in names:
-                raise DatabaseError(
-                    f"{path}: is a database, but not sqlqueue's; choose another home with "
-                    f"--home, or: {WAY_OUT}"
-                )
-            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            return str(found[0]) if found else None
-    except sqlite3.DatabaseError as error:
-        raise unreadable(path, error) from None
+    return _looked(path, partial(_version, path))
+
+
+def _version(path: Path, connection: sqlite3.Connection) -> str | None:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if not names:
+        return None
+    if "alembic_version" not in names:
+        raise DatabaseError(
+            f"{path}: is a database, but not sqlqueue's; choose another home with "
+            f"--home, or: {WAY_OUT}"
+        )
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(found[0]) if found else None
 
 
 def queue_id(path: Path) -> str | None:
     """The id of the queue whose database this is; None in one that never said."""
+    return _looked(path, _queue_id)
+
+
+def _queue_id(connection: sqlite3.Connection) -> str | None:
     try:
-        with closing(look(path)) as connection:
-            found = connection.execute("SELECT value FROM meta WHERE key = 'queue'").fetchone()
-            return str(found[0]) if found else None
-    except sqlite3.DatabaseError as error:
+        found = connection.execute("SELECT value FROM meta WHERE key = 'queue'").fetchone()
+    except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None
-        raise unreadable(path, error) from None
+        raise
+    return str(found[0]) if found else None
 
 
 def _check_owner(home: Home) -> None:
@@ -221,9 +227,19 @@ def check_pages(path: Path, *, surely: bool = False, named: Path | None = None) 
     `surely`: also whether each index has exactly the rows of its table, which takes longer.
     `named`: whose fault it is, where `path` is a copy.
     """
-    try:
+    shown = named or path
+    _looked(path, lambda look: refuse_damage(shown, look.execute, surely=surely), named=shown)
+
+
+def _looked(path: Path, ask: Callable[[sqlite3.Connection], T], *, named: Path | None = None) -> T:
+    """What is found in a file; raises what `unreadable` makes of what SQLite raised."""
+
+    def once() -> T:
         with closing(look(path)) as connection:
-            refuse_damage(named or path, connection.execute, surely=surely)
+            return ask(connection)
+
+    try:
+        return steady(path, once)
     except sqlite3.DatabaseError as error:
         raise unreadable(named or path, error) from None
 

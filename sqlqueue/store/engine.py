@@ -11,10 +11,11 @@ import logging
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any, Final
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
 
@@ -25,6 +26,8 @@ from sqlqueue.home import Home
 from sqlqueue.store import condition, detaching, looking
 from sqlqueue.store.condition import WAY_OUT
 from sqlqueue.store.looking import BUSY_MILLISECONDS
+
+T = TypeVar("T")
 
 HEAD: Final = "0007"
 """The newest migration; a test compares it with the folder."""
@@ -66,6 +69,31 @@ def open_reader(home: Home, *, own_writer: bool = False) -> Engine:
     if on_network(home.path) and home.database.is_file():
         return _private(home)
     return _plain(home)
+
+
+class Reader:
+    """Looks at a home's database; each is of one state, however the queue changes meanwhile."""
+
+    def __init__(self, home: Home, *, own_writer: bool = False) -> None:
+        self._engine = open_reader(home, own_writer=own_writer)
+        self._database = home.database
+        self._is_apart = own_writer or on_network(home.path)
+        """Its own process's, or a copy: nobody writes under it unseen."""
+
+    def read(self, ask: Callable[[Connection], T]) -> T:
+        """What `ask` returns; it may be asked again, when somebody wrote meanwhile."""
+
+        def once() -> T:
+            with self._engine.begin() as connection:
+                return ask(connection)
+
+        return once() if self._is_apart else looking.steady(self._database, once)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
 
 
 def _plain(home: Home) -> Engine:

@@ -48,12 +48,8 @@ class Health:
 
 def look(home: Home, check: bool = True) -> Health:
     """Raises `DatabaseError` when the database cannot be used; `check`: read every page."""
-    reader = engine.open_reader(home)
-    try:
-        with reader.begin() as connection:
-            return _told(connection, check)
-    finally:
-        reader.dispose()
+    with engine.Reader(home) as reader:
+        return reader.read(lambda connection: _told(connection, check))
 
 
 def _told(connection: Connection, check: bool) -> Health:

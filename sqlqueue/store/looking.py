@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 BUSY_MILLISECONDS: Final = 10_000
 LOG_HEAD_BYTES: Final = 32
@@ -18,6 +21,36 @@ LOG_MAGIC: Final = b"\x37\x7f\x06"
 
 LOOKS: Final = 5
 AGAIN_SECONDS: Final = 0.1
+
+
+def steady(path: Path, read: Callable[[], T]) -> T:
+    """What `read` finds, from a file under which nobody wrote meanwhile.
+
+    Where no log lay the file was taken for unchanging; a manager that began then, and brought what
+    it committed into the file, leaves what was read half of before, half of after: it may seem
+    damaged, or merely be wrong.  So it is read once more.
+    """
+    while True:
+        before = _unchanging(path)
+        try:
+            found = read()
+        except Exception:
+            if before is None or _unchanging(path) == before:
+                raise
+        else:
+            if before is None or _unchanging(path) == before:
+                return found
+
+
+def _unchanging(path: Path) -> tuple[int, ...] | None:
+    """How the file looks that will be taken for unchanging; None where its log is followed."""
+    if _is_followed(path):
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def look(path: Path) -> sqlite3.Connection:
@@ -52,12 +85,18 @@ def reading(path: Path) -> str:
 
     Left to itself SQLite makes the two files of its write-ahead log where a clean stop removed
     them, and tidies them after a crash.  With no log there, or nothing in it, the file is taken
-    for unchanging: chosen anew for each connection, since a manager may start meanwhile.
+    for unchanging: chosen anew for each connection, since a manager may start meanwhile (`steady`).
     """
-    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    followed = log.exists() and not _is_barren(log)
-    how = ("&readonly_shm=1" if index.exists() else "") if followed else "&immutable=1"
+    how = "&immutable=1"
+    if _is_followed(path):
+        how = "&readonly_shm=1" if path.with_name(f"{path.name}-shm").exists() else ""
     return f"{path.absolute().as_uri()}?mode=ro{how}"
+
+
+def _is_followed(path: Path) -> bool:
+    """Whether there is a log that whoever reads must take into account."""
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and not _is_barren(log)
 
 
 def _is_barren(log: Path) -> bool:

@@ -64,13 +64,10 @@ def figures(home: Home, now: float, *, own_writer: bool = False) -> dict[str, An
 
     `own_writer`: as for `open_reader`.
     """
-    reader = engine.open_reader(home, own_writer=own_writer)
-    try:
-        with reader.begin() as connection:
-            found = with_folders(home, from_database(connection, now))
-            return found | {"private_copy": on_network(home.path) and not own_writer}
-    finally:
-        reader.dispose()
+    with engine.Reader(home, own_writer=own_writer) as reader:
+        found = reader.read(lambda connection: from_database(connection, now))
+    private_copy = on_network(home.path) and not own_writer
+    return with_folders(home, found) | {"private_copy": private_copy}
 
 
 def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:

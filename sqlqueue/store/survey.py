@@ -7,7 +7,7 @@ a temporary table of the reading connection, which SQLite keeps outside the data
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -64,22 +64,29 @@ class Survey:
 
 
 def survey(
-    home: Home, output_dirs: Iterable[str], cells: Iterable[Task], files: filing.Files,
-    *, set_aside: bool,
+    home: Home, output_dirs: Iterable[str], cells: Callable[[], Iterable[Task]],
+    files: filing.Files, *, set_aside: bool,
 ) -> Survey:  # fmt: skip
     """Counts per phase as `init` of these cells would print them.
 
     Raises `DirectoryError` for directories that it would refuse.
     """
-    reader = engine.open_reader(home) if home.database.exists() else engine.open_memory()
+
+    def counted(connection: Connection) -> Survey:
+        written = records.written(connection)
+        refuse_unclaimable(home, output_dirs, written, set_aside=set_aside)
+        _seen.create(connection)
+        return _Surveyor(connection).survey(iter(cells()), files)
+
+    if home.database.exists():
+        with engine.Reader(home) as reader:
+            return reader.read(counted)
+    memory = engine.open_memory()
     try:
-        with reader.connect() as connection:
-            written = records.written(connection)
-            refuse_unclaimable(home, output_dirs, written, set_aside=set_aside)
-            _seen.create(connection)
-            return _Surveyor(connection).survey(iter(cells), files)
+        with memory.connect() as connection:
+            return counted(connection)
     finally:
-        reader.dispose()
+        memory.dispose()
 
 
 class _Surveyor:

@@ -64,6 +64,12 @@ def _beginning(connection: Connection, word: str) -> TaskRow:
     return task
 
 
+def found(connection: Connection, name: str) -> tuple[TaskRow, dict[str, Any]]:
+    """The task of that name, and what is told of it."""
+    task = find(connection, name)
+    return task, told(connection, task)
+
+
 def told(connection: Connection, task: TaskRow) -> dict[str, Any]:
     """All of it; of results the metrics as they are stored, by the number of their attempt."""
     more = select(*(tasks.c[name] for name in _OF_TASK)).where(tasks.c.signature == task.signature)
