@@ -10,7 +10,9 @@ import ast
 import graphlib
 import re
 import statistics
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +156,7 @@ MEDIAN_LINES = 10
 NINETIETH_LINES = 30
 LONGEST_LINES = 60
 FILE_LINES = 300
+LARGEST_BYTES = 500_000
 LISTS = {"sqlqueue/protocol.py": 700}
 """Files that declare everything of one kind, one after the other, with their own limit."""
 
@@ -223,3 +226,15 @@ def test_no_test_is_skipped_mocked_or_asleep() -> None:
     assert marks == []
     tests = [each for each in TESTS if each.path.name.startswith("test_")]
     assert calling(tests, r"(time\.)?sleep") == []
+
+
+def test_nothing_large_is_kept_with_the_code() -> None:
+    """What is downloaded, built or measured belongs elsewhere."""
+    top = Path(__file__).parents[1]
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=top, capture_output=True, text=True, check=True
+    )
+    kept = [top / each for each in listed.stdout.split("\0") if each]
+    assert Path(__file__) in kept
+    large = [each for each in kept if each.exists() and each.stat().st_size > LARGEST_BYTES]
+    assert large == []

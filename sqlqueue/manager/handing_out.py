@@ -131,17 +131,10 @@ def _out_of_time(book: Notebook, request: protocol.RequestTask, context: Context
 def _begin_attempt(
     book: Notebook, task: TaskRow, request: protocol.RequestTask, context: Context
 ) -> TaskReply:
-    report = Report(
-        worker_id=request.worker_id,
-        now=context.wall,
-        host=request.host,
-        device=request.device,
-        code_version=request.code_version,
-    )
     attempt = queue.claim(
         context.connection,
         task,
-        report,
+        report_of(request, context),
         request_id=request.request_id,
         lease_seconds=request.lease_seconds,
     )
@@ -152,6 +145,17 @@ def _begin_attempt(
         )
     )
     return _task_reply(task, attempt, context)
+
+
+def report_of(request: protocol.RequestTask, context: Context) -> Report:
+    """What a worker tells of the attempts that it is about to begin."""
+    return Report(
+        worker_id=request.worker_id,
+        now=context.wall,
+        host=request.host,
+        device=request.device,
+        code_version=request.code_version,
+    )
 
 
 def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> TaskReply:

@@ -14,12 +14,11 @@ from functools import partial
 from itertools import islice
 
 from sqlqueue.logs import together
-from sqlqueue.manager.handing_out import task_reply
+from sqlqueue.manager.handing_out import report_of, task_reply
 from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.command import Command
 from sqlqueue.protocol import Reply, RequestTask, TaskReply, TasksReply
 from sqlqueue.store import memory, reading, starting, steering
-from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt
 from sqlqueue.store.starting import Free, Start
 
@@ -132,13 +131,7 @@ def _begin(
 
 
 def _starts(request: RequestTask, frees: Sequence[Free], context: Context) -> list[Start]:
-    report = Report(
-        worker_id=request.worker_id,
-        now=context.wall,
-        host=request.host,
-        device=request.device,
-        code_version=request.code_version,
-    )
+    report = report_of(request, context)
     return [Start(each, report, request.request_id, request.lease_seconds) for each in frees]
 
 
