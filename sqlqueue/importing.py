@@ -29,7 +29,7 @@ from sqlqueue.old_rows import Row, catalogue_of, read_of, rows_of, sheets_of
 from sqlqueue.plan import layout as columns
 from sqlqueue.plan.fitting import Kind
 from sqlqueue.plan.repeats import Place, Repeats
-from sqlqueue.protocol import MAX_MESSAGE_BYTES, ImportedReply, ImportedRow, ImportRows, encode
+from sqlqueue.protocol import MAX_MESSAGE_BYTES, ImportedReply, ImportedRow, ImportRows, fits
 from sqlqueue.shell import notice
 from sqlqueue.steering import agreed
 
@@ -227,7 +227,7 @@ class Importing:
         if not rows:
             return
         message = ImportRows(rows=rows, host=self._host, dry_run=dry_run)
-        if len(encode(message)) > MAX_MESSAGE_BYTES:
+        if not fits(message):
             yield from self._in_halves(rows, found, dry_run, first)
             return
         reply = expect(self._ask(message), ImportedReply)

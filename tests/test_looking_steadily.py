@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from core import Core, task
 from crash_scenarios import Room, prepare
 
 from sqlqueue.store import condition, engine, looking
-from sqlqueue.store.audit import verify
+from sqlqueue.store.audit import verify, verify_database
 
 MANY = 400
 
@@ -82,13 +83,30 @@ def test_what_is_read_is_of_one_state(core: Core) -> None:
         assert reader.read(count) == [MANY, MANY, 5 + 2 * (MANY - 5)]
 
 
-def test_damage_is_told_all_the_same(core: Core) -> None:
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "pages": lambda data: data[: 3 * 4096] + b"\xff" * 8192 + data[5 * 4096 :],
+    "a word of the schema": lambda data: data.replace(b"ix_tasks_", b"ix_\xe6asks_", 1),
+    "a state": lambda data: data.replace(b"PENDING\3\3", b"PEND\xffNG\3\3", 1),
+    "a checksum": lambda data: data.replace(b"0" * 15 + b"1", b"0" * 15 + b"\xff", 1),
+    "the queue's name": lambda data: re.sub(rb"(?<=queue.{6}).(?=[0-9a-f]{25})", b"\xff", data),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_told_all_the_same(core: Core, what: str) -> None:
     database = core.room.home.database
-    data = bytearray(database.read_bytes())
-    data[3 * 4096 : 5 * 4096] = b"\xff" * 8192
-    database.write_bytes(data)
-    with pytest.raises(condition.Damaged):
+    good = database.read_bytes()
+    database.write_bytes(DAMAGE[what](good))
+    assert database.read_bytes() != good
+    with pytest.raises(condition.Damaged, match=r"is damaged .*what stands there is kept"):
         list(verify(core.room.home))
+
+
+def test_so_it_is_of_a_file_that_is_no_homes(core: Core) -> None:
+    database = core.room.home.database
+    database.write_bytes(DAMAGE["a checksum"](database.read_bytes()))
+    with pytest.raises(condition.Damaged, match=re.escape(str(database))):
+        list(verify_database(database))
 
 
 def test_what_raises_is_not_tried_again_for_ever(core: Core) -> None:

@@ -341,6 +341,18 @@ def test_a_failed_message_leaves_nothing_of_itself(core: Core) -> None:
     assert core.sql("SELECT name FROM phases") == [("p",)]
 
 
+@pytest.mark.parametrize("metrics", ['{"value": 1, "loss": NaN}', '{"value":1,"loss":NaN}'])
+def test_a_result_is_known_however_its_json_is_spelled(core: Core, metrics: str) -> None:
+    """Versions before this one put blanks into it."""
+    core.add(task(0))
+    taken, data = core.take(), {"value": 1, "loss": float("nan")}
+    core.submit(taken, data=data)
+    with core.desk.committer.transaction() as connection:
+        connection.exec_driver_sql("UPDATE results SET metrics = ?", (metrics,))
+    core.submit(taken, data=data)
+    assert core.sql("SELECT count(*) FROM results") == [(1,)]
+
+
 @pytest.mark.parametrize("number", [0, 1, 7])
 def test_a_result_wins_whatever_attempt_it_names(core: Core, number: int) -> None:
     core.add(task(0))
@@ -357,3 +369,20 @@ def test_the_log_says_what_was_saved_where(core: Core, caplog: pytest.LogCapture
     assert "Result saved to 2 directories for task p_0_0" in said
     for folder in "ab":
         assert f"Saved result for p_0_0 to {Path(folder)}/final_results.csv" in said
+
+
+def test_nothing_is_done_where_no_transaction_began(core: Core) -> None:
+    """What begins one is a listener: without it every statement would stand by itself."""
+    core.add(task(1))
+    taken = core.take()
+    session = core.desk.committer._session
+    assert session._engine is not None
+    session._engine.dispatch.begin.clear()
+    assert "no transaction" in core.refused(
+        protocol.SubmitResult(task_id=taken.task_id, worker_id="w", result_data={"value": 1}),
+        "storage_failure",
+    )
+    assert core.states() == {taken.task_id: "RUNNING"}
+    assert core.rows() == []
+    core.submit(taken)
+    assert len(core.rows()) == 2

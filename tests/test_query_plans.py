@@ -55,17 +55,16 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "its attempts": (lambda c: reading.attempts_of(c, "0" * 32), "(signature=?)"),
     "its results": (lambda c: reading.results_of(c, "0" * 32), "(signature=?)"),
     "runs that end": (lambda c: finishing.runs_of(c, ["small_0_1"]), "(task_id=?)"),
-    "their directories": (lambda c: finishing.directories_of(c, ["0" * 32]), "(signature=?)"),
     "tasks reserved": (lambda c: starting.wanted(c, ["small_0_1"]), "(task_id=?)"),
     "tasks chosen": (lambda c: starting.by_key(c, [1]), "INTEGER PRIMARY KEY (rowid=?)"),
     "requests repeated": (lambda c: starting.asked_before(c, ["r"]), "ix_attempts_request"),
     "its rows": (lambda c: records.standing(c, ["0" * 32]), "(signature=?)"),
-    "its directories": (lambda c: reading.directories_of(c, "0" * 32), "(signature=?)"),
+    "its directories": (lambda c: records.directories_of(c, ["0" * 32]), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
     "what runs": (reading.running, "ix_attempts_running_worker"),
 }
-SORTED = {"its directories", "their directories", "runs that end"}
+SORTED = {"its directories", "runs that end"}
 """Those whose few rows are put in order."""
 
 

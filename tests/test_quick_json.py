@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqlqueue import protocol
+from sqlqueue.plan import wire
 from sqlqueue.plan.quick_json import read, written
 
 SCALARS = (
@@ -36,6 +37,13 @@ def test_it_means_the_same(value: Any) -> None:
 def test_so_do_the_extremes(value: float) -> None:
     assert repr(read(written([value]))) == repr([value])
     assert repr(read(json.dumps([value]))) == repr([value])
+
+
+@given(st.lists(VALUES, max_size=5), st.integers(0, 400))
+def test_what_is_said_to_fit_does(values: list[Any], most_bytes: int) -> None:
+    message = protocol.SubmitResult(task_id="t", worker_id="w", result_data={"y": values})
+    fits = len(protocol.encode(message)) <= most_bytes
+    assert wire.fits(message, most_bytes) is fits
 
 
 @given(st.dictionaries(st.text(), VALUES, max_size=4), st.sampled_from([None, 3]))

@@ -204,6 +204,23 @@ def test_many_folders_that_hang_stop_nobody_for_longer_than_one(tmp_path: Path) 
     desk.committer.close()
 
 
+def test_quick_calls_are_done_in_one_lane_and_slow_ones_side_by_side() -> None:
+    lanes, together = Lanes(30.0), threading.Barrier(3)
+    quick = lanes.run(dict.fromkeys(range(50), threading.get_ident))
+    assert len(set(quick.values())) == 1
+    met = lanes.run({key: lambda: together.wait(20) for key in range(3)})
+    assert sorted(met.values()) == [0, 1, 2]
+    lanes.close()
+
+
+def test_a_single_call_wakes_one_lane() -> None:
+    lanes, before = Lanes(30.0), threading.active_count()
+    for _ in range(20):
+        lanes.one("key", lambda: None)
+    assert threading.active_count() == before + 1
+    lanes.close()
+
+
 def test_a_lane_that_comes_back_serves_again() -> None:
     lanes, released = Lanes(0.01, most=1), threading.Event()
     before = threading.active_count()

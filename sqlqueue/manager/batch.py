@@ -81,7 +81,7 @@ def _handle_together(
     try:
         found = service.handle_together(book, [each.request for each in group], whole)
     except Exception as error:
-        if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
+        if _concerns_all(error):
             raise
         raise Apart from error
     replies |= {id(job): found[i] for i, job in enumerate(group) if i in found}
@@ -93,10 +93,8 @@ def _handle_alone(book: Notebook, job: Job, whole: Context) -> Reply:
     have to undo: adding many tasks takes several times as long there."""
     try:
         return service.handle(book, job.request, job.role, whole)
-    except Redo:
-        raise
     except Exception as error:
-        if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
+        if _concerns_all(error):
             raise
         raise Refused(_refusal(error)) from error
 
@@ -107,10 +105,8 @@ def _handle_one(book: Notebook, job: Job, whole: Context) -> Reply:
     whole.connection.exec_driver_sql("SAVEPOINT message")
     try:
         reply = service.handle(book, job.request, job.role, part)
-    except Redo:
-        raise  # it concerns the whole batch
     except Exception as error:
-        if isinstance(error, DBAPIError) and not isinstance(error, _REFUSED):
+        if _concerns_all(error):
             raise
         whole.connection.exec_driver_sql("ROLLBACK TO message")
         reply = _refusal(error)
@@ -121,6 +117,12 @@ def _handle_one(book: Notebook, job: Job, whole: Context) -> Reply:
         whole.after += part.after
     whole.connection.exec_driver_sql("RELEASE message")
     return reply
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether it ends the whole transaction, not one message."""
+    failed = isinstance(error, DBAPIError) and not isinstance(error, _REFUSED)
+    return failed or isinstance(error, Redo)
 
 
 def _refusal(error: Exception) -> Reply:

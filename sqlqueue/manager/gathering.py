@@ -14,7 +14,8 @@ from typing import Final, Protocol, TypeVar
 
 from sqlqueue.protocol import Heartbeat, Request, RequestTask, SubmitResult
 
-TOGETHER: Final = (SubmitResult, RequestTask, Heartbeat)
+PASSING: Final = (SubmitResult, RequestTask, Heartbeat)
+"""What may be handled before other askers' messages that came earlier."""
 
 
 class Asked(Protocol):
@@ -38,12 +39,12 @@ def gathered(batch: Sequence[Each]) -> list[list[Each]]:
     barrier = 0
     for each in batch:
         kind = type(each.request)
-        at = latest.get(kind, -1) if kind in TOGETHER else -1
+        at = latest.get(kind, -1) if kind in PASSING else -1
         if at < max(barrier, floor.get(each.asker, 0)):
             at = len(groups)
             groups.append([])
         groups[at].append(each)
-        if kind in TOGETHER:
+        if kind in PASSING:
             latest[kind] = floor[each.asker] = at
         else:
             barrier = at + 1

@@ -16,7 +16,7 @@ from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.command import Command
 from sqlqueue.plan.pace import kind_of
 from sqlqueue.protocol import Reply, TaskReply
-from sqlqueue.store import memory, pace, queue, reading, steering
+from sqlqueue.store import memory, pace, queue, reading, records, steering
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
@@ -159,7 +159,10 @@ def report_of(request: protocol.RequestTask, context: Context) -> Report:
 
 
 def _task_reply(task: TaskRow, attempt: Attempt | None, context: Context) -> TaskReply:
-    paths = [path for _, path in reading.directories_of(context.connection, task.signature)]
+    paths = [
+        path
+        for _, path in records.directories_of(context.connection, [task.signature])[task.signature]
+    ]
     return task_reply(task, attempt, paths, memory.command_of(context.connection, task.experiment))
 
 

@@ -57,17 +57,20 @@ def _choose(book: Notebook, plain: dict[int, RequestTask], context: Context) -> 
     names = [each.want for each in plain.values() if each.want is not None]
     wanted = starting.wanted(context.connection, names)
     shelf = _Shelf(book, plain.values(), context)
+    found: dict[int, Free] = {}
     picked: dict[int, list[int]] = {}
     for place, request in plain.items():
         free = wanted.pop(request.want, None) if request.want is not None else None
         if free is not None and shelf.take(free.key):
             book.reservations.end(free.task.task_id)
+            found[free.key] = free
             picked[place] = [free.key]
         elif keys := shelf.pick(request):
             picked[place] = keys
         else:
             break
-    found = starting.by_key(context.connection, [key for each in picked.values() for key in each])
+    rest = [key for each in picked.values() for key in each if key not in found]
+    found |= starting.by_key(context.connection, rest)
     return {place: [found[key] for key in each] for place, each in picked.items()}
 
 

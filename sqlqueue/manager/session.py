@@ -81,12 +81,22 @@ class Session:
             assert self._connection is not None
             try:
                 with self._connection.begin():
+                    self._refuse_piecemeal()
                     yield self._connection
             except DBAPIError as error:
                 self.close()
                 if condition.is_damage(error.orig):
                     self._look_for_damage()
                 raise StorageFailure(f"the database failed: {error.orig}") from error
+
+    def _refuse_piecemeal(self) -> None:
+        """That a transaction begins hangs on a listener.  Without one each statement would be
+        committed by itself, which nobody would see before a crash."""
+        assert self._connection is not None
+        driver = self._connection.connection.driver_connection
+        if driver is None or not driver.in_transaction:
+            self.close()
+            raise StorageFailure("the database began no transaction")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

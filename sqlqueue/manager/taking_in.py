@@ -25,7 +25,7 @@ from sqlqueue.plan.pace import kind_of
 from sqlqueue.plan.quick_json import read, written
 from sqlqueue.plan.rows import apart_from, flatten
 from sqlqueue.protocol import Ack, Reply
-from sqlqueue.store import pace, queue, reading
+from sqlqueue.store import pace, queue, reading, records
 from sqlqueue.store.csv_file import NAME
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
@@ -73,7 +73,7 @@ def complete(
 
     Returns into how many.  Raises `DirectoryUnavailable`, having changed nothing.
     """
-    directories = reading.directories_of(context.connection, task.signature)
+    directories = records.directories_of(context.connection, [task.signature])[task.signature]
     book.outputs.require(directories)
     attempt = _end(book, task, attempt, Outcome.COMPLETED, report, context)
     for other in held:

@@ -61,7 +61,7 @@ def verify_database(path: Path) -> Iterator[Finding]:
     """Everything that is wrong with a database by itself: a backup."""
     reader = engine.open_file(path)
     try:
-        with reader.begin() as connection:
+        with condition.legibly(path), reader.begin() as connection:
             yield from of_database(path, connection)
     finally:
         reader.dispose()

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from sqlalchemy.exc import DBAPIError
 
 from sqlqueue.errors import DatabaseError, HomeError
 from sqlqueue.home import Home
@@ -28,6 +30,9 @@ SURELY_BYTES: Final = 64 * 1024 * 1024
 
 MAGIC: Final = b"SQLite format 3\0"
 MOST_TOLD: Final = 3
+UNDECODABLE: Final = "Could not decode to UTF-8"
+"""What the driver says of a text of which bytes were changed: it has no code for that."""
+
 COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database; each is good with that one database only."""
 
@@ -238,10 +243,17 @@ def _looked(path: Path, ask: Callable[[sqlite3.Connection], T], *, named: Path |
         with closing(look(path)) as connection:
             return ask(connection)
 
-    try:
+    with legibly(named or path):
         return steady(path, once)
-    except sqlite3.DatabaseError as error:
-        raise unreadable(named or path, error) from None
+
+
+@contextmanager
+def legibly(path: Path) -> Iterator[None]:
+    """What SQLite raises within comes out as what `unreadable` makes of it."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, DBAPIError, UnicodeDecodeError) as error:
+        raise unreadable(path, getattr(error, "orig", error)) from None
 
 
 def refuse_damage(path: Path, execute: Callable[[str], Any], *, surely: bool = True) -> None:
@@ -255,6 +267,8 @@ def refuse_damage(path: Path, execute: Callable[[str], Any], *, surely: bool = T
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether SQLite says that the file itself is wrong, not that something is in the way."""
+    if isinstance(error, UnicodeDecodeError) or UNDECODABLE in str(error):
+        return True
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 

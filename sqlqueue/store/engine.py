@@ -17,7 +17,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any, Final, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, ExceptionContext, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
@@ -87,7 +87,8 @@ class Reader:
             with self._engine.begin() as connection:
                 return ask(connection)
 
-        return once() if self._is_apart else looking.steady(self._database, once)
+        with condition.legibly(self._database):
+            return once() if self._is_apart else looking.steady(self._database, once)
 
     def __enter__(self) -> Self:
         return self
@@ -190,13 +191,6 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
         connection.execute("PRAGMA foreign_keys = ON")
         if not read_only:
             _write_pragmas(connection, shared)
-
-    if read_only:
-
-        @event.listens_for(engine, "handle_error")
-        def _on_error(context: ExceptionContext) -> None:
-            if isinstance(context.original_exception, sqlite3.Error):  # not a Ctrl-C
-                raise condition.unreadable(path, context.original_exception) from None
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:

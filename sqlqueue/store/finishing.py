@@ -8,7 +8,7 @@ What is not here: every other case (`queue.py`), the CSVs (`outputs.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,12 +18,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from sqlqueue.errors import IllegalMove
 from sqlqueue.lifecycle import Event, Outcome, State, move
-from sqlqueue.plan.quick_json import read
+from sqlqueue.store import records
 from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.queue import Report
-from sqlqueue.store.reading import TASK, Attempt, TaskRow
+from sqlqueue.store.reading import TASK, Attempt, TaskRow, task_of
 from sqlqueue.store.recounting import move_all
-from sqlqueue.store.schema import attempts, output_directories, results, task_output_dirs, tasks
+from sqlqueue.store.schema import attempts, results, tasks
 
 _RESULT: Final = select(results.c.id).where(results.c.signature == tasks.c.signature)
 _RUNS: Final = Prepared(
@@ -44,13 +44,6 @@ _RUNS: Final = Prepared(
         tasks.c.rerun_after == literal_column("0"),
         ~_RESULT.exists(),
     )
-)
-_LINK: Final = task_output_dirs.c
-_LINKS: Final = Prepared(
-    select(_LINK.signature, output_directories.c.id, output_directories.c.path)
-    .join(output_directories, output_directories.c.id == _LINK.directory_id)
-    .where(among(_LINK.signature, "signatures"))
-    .order_by(_LINK.id)
 )
 
 
@@ -81,14 +74,6 @@ _KEEP: Final = Prepared(
     )
 )
 
-_PLACES = [column.name for column in TASK.selected_columns]
-_READ: dict[int, Callable[[Any], Any]] = {
-    _PLACES.index("parameters"): read,
-    _PLACES.index("runtime_only"): read,
-    _PLACES.index("state"): State,
-    _PLACES.index("held"): bool,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -111,29 +96,11 @@ class Ended:
     report: Report
 
 
-def task_of(values: Sequence[Any]) -> TaskRow:
-    """From the columns of `TASK`, in their order and as the driver tells them."""
-    all_values = list(values)
-    for place, of_text in _READ.items():
-        all_values[place] = of_text(all_values[place])
-    return TaskRow(*all_values)
-
-
 def runs_of(connection: Connection, task_ids: Collection[str]) -> dict[str, Run]:
     """Of these tasks those that run, and have no result and never had one, by their ids."""
     found = _RUNS.all(connection, task_ids=listed(task_ids))
-    links = directories_of(connection, [row[0] for row in found])
+    links = records.directories_of(connection, [row[0] for row in found])
     return {row[1]: _run(row, links) for row in found}
-
-
-def directories_of(
-    connection: Connection, signatures: Collection[str]
-) -> dict[str, list[tuple[int, str]]]:
-    """Every directory linked to each of these tasks as (id, stored path), the primary first."""
-    found: dict[str, list[tuple[int, str]]] = {each: [] for each in signatures}
-    for signature, key, path in _LINKS.all(connection, signatures=listed(signatures)):
-        found[signature].append((key, path))
-    return found
 
 
 def _run(row: Sequence[Any], links: dict[str, list[tuple[int, str]]]) -> Run:

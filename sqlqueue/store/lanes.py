@@ -122,12 +122,13 @@ class Lanes:
         left = deque(works)
         self._widen(1)
         self._waiting.put(left)
-        if len(works) > 1:
-            wait([each.future for each in works], HELP_SECONDS)
-        if helpers := min(len(left), self._most - 1):
-            self._widen(helpers + 1)
-            for _ in range(helpers):
-                self._waiting.put(left)
+        if len(works) == 1:
+            return
+        wait([each.future for each in works], HELP_SECONDS)
+        helpers = min(len(left), self._most - 1)
+        self._widen(helpers + 1)
+        for _ in range(helpers):
+            self._waiting.put(left)
 
     def _outcome(self, key: Hashable, work: _Work, limit_seconds: float) -> Any:
         """They begin in the order in which they are asked for: all before this one are over."""

@@ -7,7 +7,7 @@ Every function takes a connection inside a transaction.  What is not here: moves
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,15 +22,14 @@ from sqlalchemy import (
 )
 
 from sqlqueue.lifecycle import Outcome, State
+from sqlqueue.plan.quick_json import read
 from sqlqueue.store.hint import Likely
 from sqlqueue.store.prepared import Prepared, quoted
 from sqlqueue.store.schema import (
     attempts,
     meta,
-    output_directories,
     phases,
     results,
-    task_output_dirs,
     tasks,
 )
 
@@ -133,23 +132,30 @@ _EPOCH = Prepared(select(meta.c.value).where(meta.c.key == quoted("epoch")))
 _TO_COME = tasks.c.state.in_([quoted(State.PENDING), quoted(State.RUNNING)])
 _UNFINISHED = Prepared(select(tasks.c.id).where(_TO_COME).limit(1))
 _ANY_TASK = Prepared(select(tasks.c.id).limit(1))
-_DIRECTORIES = (
-    select(output_directories.c.id, output_directories.c.path)
-    .join(task_output_dirs, task_output_dirs.c.directory_id == output_directories.c.id)
-    .where(task_output_dirs.c.signature == bindparam("signature"))
-    .order_by(task_output_dirs.c.id)
-)
 _RESULTS = select(results.c.attempt_id, results.c.metrics, results.c.accepted).where(
     results.c.signature == bindparam("signature")
 )
 
 
+_NAMES = [column.name for column in TASK.selected_columns]
+_READ: dict[int, Callable[[Any], Any]] = {
+    _NAMES.index("parameters"): read,
+    _NAMES.index("runtime_only"): read,
+    _NAMES.index("state"): State,
+    _NAMES.index("held"): bool,
+}
+
+
+def task_of(values: Sequence[Any]) -> TaskRow:
+    """From the columns of `TASK`, in their order and as the driver tells them."""
+    all_values = list(values)
+    for place, of_text in _READ.items():
+        all_values[place] = of_text(all_values[place])
+    return TaskRow(*all_values)
+
+
 def _task(row: Mapping[str, Any]) -> TaskRow:
-    values = dict(row)
-    values["parameters"] = json.loads(values["parameters"])
-    values["runtime_only"] = json.loads(values["runtime_only"])
-    values["state"] = State(values["state"])
-    return TaskRow(**values)
+    return task_of([row[name] for name in _NAMES])
 
 
 def _attempt(row: RowMapping) -> Attempt:
@@ -207,12 +213,6 @@ def unfinished(connection: Connection) -> bool:
 def any_task(connection: Connection) -> bool:
     """Whether there is a task at all."""
     return bool(_ANY_TASK.all(connection))
-
-
-def directories_of(connection: Connection, signature: str) -> list[tuple[int, str]]:
-    """Every directory linked to a task as (id, stored path), the primary first."""
-    rows = connection.execute(_DIRECTORIES, {"signature": signature})
-    return [(row.id, row.path) for row in rows]
 
 
 def running(connection: Connection) -> list[Attempt]:

@@ -25,6 +25,12 @@ from sqlqueue.store.schema import (
 
 _DIRECTORY = output_directories.c
 _LINK = task_output_dirs.c
+_LINKS = Prepared(
+    select(_LINK.signature, _DIRECTORY.id, _DIRECTORY.path)
+    .join(output_directories, _DIRECTORY.id == _LINK.directory_id)
+    .where(among(_LINK.signature, "signatures"))
+    .order_by(_LINK.id)
+)
 _NUMBER_ROW = Prepared(
     task_output_dirs.update()
     .where(
@@ -44,6 +50,16 @@ _SAVE = Prepared(
 )
 _LOAD = select(_DIRECTORY.id, _DIRECTORY.path, *(_DIRECTORY[name] for name in _RECORD_COLUMNS))
 _LOAD_SOME = Prepared(_LOAD.where(among(_DIRECTORY.id, "keys")))
+
+
+def directories_of(
+    connection: Connection, signatures: Collection[str]
+) -> dict[str, list[tuple[int, str]]]:
+    """Every directory linked to each of these tasks as (id, stored path), the primary first."""
+    found: dict[str, list[tuple[int, str]]] = {each: [] for each in signatures}
+    for signature, key, path in _LINKS.all(connection, signatures=listed(signatures)):
+        found[signature].append((key, path))
+    return found
 
 
 def add_directory(connection: Connection, path: str, now: float) -> int:

@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
 
 from sqlqueue.errors import IllegalMove
 from sqlqueue.lifecycle import Event, State, move
-from sqlqueue.store.finishing import directories_of, task_of
+from sqlqueue.store import records
 from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.queue import Report
-from sqlqueue.store.reading import TASK, Attempt, TaskRow
+from sqlqueue.store.reading import TASK, Attempt, TaskRow, task_of
 from sqlqueue.store.recounting import move_all
 from sqlqueue.store.schema import attempts, drains, tasks
 
@@ -99,7 +99,7 @@ def wanted(connection: Connection, task_ids: Collection[str]) -> dict[str, Free]
 
 
 def _frees(connection: Connection, rows: Sequence[Any]) -> list[Free]:
-    links = directories_of(connection, [row[0] for row in rows]) if rows else {}
+    links = records.directories_of(connection, [row[0] for row in rows]) if rows else {}
     return [
         Free(key, task_of(of_task), last, [path for _, path in links[of_task[0]]])
         for *of_task, key, last in rows
