@@ -7,7 +7,7 @@ that a batch, a statistic or a state that belongs to another client is seen at o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ from sqlqueue.experiments.run import Run
 
 CPU = torch.device("cpu")
 TINY: dict[str, Any] = {"width_factor": 1, "num_clients": 7, "global_rounds": 2, "batch_size": 64}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As cells are trained; several would wait for each other, on a busy machine for long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def handle(directory: Path, stop: Callable[[], bool] = lambda: False) -> Run:
