@@ -175,7 +175,9 @@ def test_a_copy_that_is_no_number_leaves_the_others_alone(model_type: str, bad: 
 
 def test_a_long_round_asks_on_its_way_whether_to_stop(tmp_path: Path) -> None:
     calls = itertools.count(1)
-    settings: dict[str, Any] = {"model_type": "lr", "local_epochs": CHECK_EVERY_STEPS}
+    settings: dict[str, Any] = {
+        "model_type": "lr", "global_rounds": 1, "local_epochs": CHECK_EVERY_STEPS,
+    }  # fmt: skip
     stop = lambda: next(calls) > TINY["num_clients"]  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
         run({**TINY, **settings}, handle(tmp_path / "run", stop))
