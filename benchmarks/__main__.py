@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks import growing, machine, starting, throughput
+from benchmarks import growing, machine, starting, throughput, training
 from benchmarks.measure import seconds_of
 from benchmarks.page import Run, page
 from benchmarks.throughput import CLIENTS, Size
@@ -50,6 +50,7 @@ def measured(folder: Path, quick: bool) -> Run:
     before = os.getloadavg()[0]
     size, sizes = (QUICK, QUICK_SIZES) if quick else (Size(), FULL_SIZES)
     tasks, runs = (100, 1) if quick else (2_000, 10)
+    shapes, turns = (training.QUICK_SHAPES, 1) if quick else (training.SHAPES, 5)
     return Run(
         machine=machine.described(folder),
         command=" ".join(["python -m benchmarks", *(["--quick"] if quick else [])]),
@@ -58,6 +59,7 @@ def measured(folder: Path, quick: bool) -> Run:
         starting=told("start to end", lambda: starting.measure(folder, tasks, runs)),
         tasks=tasks,
         growing=told("large queues", lambda: growing.measure(folder, sizes)),
+        training=told("training", lambda: training.measure(folder, shapes, turns)),
         load=(before, os.getloadavg()[0]),
     )
 

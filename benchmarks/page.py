@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from benchmarks.growing import KINDS, Growing
 from benchmarks.measure import Series, short, table
 from benchmarks.throughput import CLIENTS, Throughput
+from benchmarks.training import Training
 
 WAYS = {
     "many": f"sqlqueue, {CLIENTS} clients",
@@ -42,6 +43,7 @@ class Run:
     starting: dict[str, Series]
     tasks: int
     growing: Growing
+    training: Training
 
 
 def page(run: Run) -> str:
@@ -51,6 +53,7 @@ def page(run: Run) -> str:
         _throughput(run.throughput),
         _starting(run.starting, run.tasks),
         _growing(run.growing),
+        _training(run.training),
         _reading(run.throughput),
     ]
     return "\n\n".join(parts) + "\n"
@@ -133,6 +136,24 @@ answer, its commit included, in milliseconds: GPU workers get the largest tasks 
 workers the smallest.
 
 {table(["tasks", "claim by a GPU worker", "claim by a CPU worker"], claims)}"""
+
+
+def _training(found: Training) -> str:
+    rows = [[each.dataset, f"`{each.model_type}`, width {each.width_factor}",
+             f"{each.num_clients}, {each.optimizer}, {each.aggregator}",
+             found.product[each].text(), found.loop[each].text(),
+             found.product[each].over(found.loop[each]).text(" x")]
+            for each in found.product]  # fmt: skip
+    head = ["images", "model", "clients, optimizer, aggregator", "`poisoning`",
+            "straightforward loop", "ratio, round by round"]  # fmt: skip
+    return f"""## Rounds of training
+
+Rounds per second of the built-in experiment on the processor, with one thread, aggregation and
+validation included, and of the loop that one writes first: a `DataLoader` per client over its
+images, one model after another, with the same optimizer, clipping and aggregation. `mnist` has a
+thousand made-up images here.
+
+{table(head, rows)}"""
 
 
 def _reading(found: Throughput) -> str:

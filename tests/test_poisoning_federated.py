@@ -135,7 +135,9 @@ def length_of_step(settings: Settings) -> float:
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_the_optimizer_is_the_one_asked_for(name: str) -> None:
     model = build("lr", torch.Size((1, 8, 8)), 10, 1, 1, seed=1)
-    found = local.build_optimizer(model, cell(optimizer=name, lr=0.25, weight_decay=0.5))
+    found = local.build_optimizer(
+        model.parameters(), cell(optimizer=name, lr=0.25, weight_decay=0.5)
+    )
     assert type(found).__name__.lower() == name
     assert found.defaults["lr"] == 0.25
     assert found.defaults["weight_decay"] == 0.5

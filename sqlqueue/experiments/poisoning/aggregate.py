@@ -36,7 +36,7 @@ def fedavg(updates: Iterable[Update]) -> Tensor:
         total = weighted if total is None else total.add_(weighted)
         samples += count
     assert total is not None, "a round has at least one client"
-    return (total / samples).float()
+    return (total / samples).to(weights.dtype)
 
 
 def median(updates: Iterable[Update]) -> Tensor:

@@ -19,7 +19,8 @@ import torch
 
 from sqlqueue.experiments.poisoning.progress import Progress
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Another one too when the same cell is computed otherwise: 2, clients train together."""
 SAVE_EVERY_SECONDS: Final = 30.0
 _BEST: Final = ("loss", "round", "waited", "weights")
 

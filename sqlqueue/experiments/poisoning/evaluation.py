@@ -24,6 +24,14 @@ _BATCH: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What a round is judged by; empty (None) when there were no samples."""
+
+    acc: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """Empty (None) when there were no samples to judge by."""
 
@@ -40,6 +48,14 @@ class Score:
             f"mean_{name}_loss": self.mean_loss,
             f"std_{name}_loss": self.std_loss,
         }
+
+
+def examine(model: nn.Module, exam: Exam, dataset: Dataset) -> Means:
+    """The means alone: of many clients, the deviation takes longer than the model."""
+    if len(exam) == 0:
+        return Means(None, None)
+    correct, losses = _examine(model, exam, dataset)
+    return Means(correct.mean().item(), losses.mean().item())
 
 
 def evaluate(model: nn.Module, exam: Exam, dataset: Dataset) -> Score:

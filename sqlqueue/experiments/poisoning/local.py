@@ -2,9 +2,14 @@
 
 The optimizer is new in each round: clients keep no state between rounds (McMahan et al. 2017).
 Weights that are no longer finite are not an error here; they are what this client sends.
+Within a round nothing is asked of the device, and it is told one thing: the order of the
+samples, drawn beforehand.  What is not here: several clients at once (`together.py`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,18 +20,42 @@ from sqlqueue.experiments.poisoning.population import Client
 from sqlqueue.experiments.poisoning.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a client sees in a round, row by row an epoch: where images are, their labels."""
+
+    indices: Tensor
+    labels: Tensor
+
+    def batches(self, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+        """Those of all epochs; each epoch's last one holds what is left."""
+        found: list[tuple[Tensor, Tensor]] = []
+        for indices, labels in zip(self.indices, self.labels, strict=True):
+            found += zip(indices.split(batch_size), labels.split(batch_size), strict=True)
+        return found
+
+
+def draw_lesson(
+    client: Client, dataset: Dataset, settings: Settings, rng: np.random.Generator
+) -> Lesson:
+    """The round's samples in their order, where the dataset has its images and its figures."""
+    epochs = range(settings.local_epochs)
+    orders = [epoch_order(client.poisoned, settings.data_ordering, rng) for _ in epochs]
+    order = torch.stack(orders)
+    images, figures = dataset.training.images.device, dataset.mean.device
+    return Lesson(client.indices[order].to(images), client.labels[order].to(figures))
+
+
 def train(
     model: nn.Module, client: Client, dataset: Dataset, settings: Settings, rng: np.random.Generator
 ) -> None:
     """Trains `model` in place."""
     model.train()
-    optimizer = build_optimizer(model, settings)
-    for _ in range(settings.local_epochs):
-        order = epoch_order(client.poisoned, settings.data_ordering, rng)
-        for positions in torch.split(order, settings.batch_size):
-            images = pixels(dataset.training, client.indices[positions], dataset)
-            labels = client.labels[positions].to(images.device)
-            _step(model, optimizer, images, labels, settings.max_grad_norm)
+    optimizer = build_optimizer(model.parameters(), settings)
+    lesson = draw_lesson(client, dataset, settings, rng)
+    for indices, labels in lesson.batches(settings.batch_size):
+        images = pixels(dataset.training, indices, dataset)
+        _step(model, optimizer, images, labels, settings.max_grad_norm)
 
 
 def _step(
@@ -44,16 +73,16 @@ def _step(
     optimizer.step()
 
 
-def build_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Iterable[Tensor], settings: Settings) -> torch.optim.Optimizer:
     rate, decay = settings.lr, settings.weight_decay
     match settings.optimizer:
         case "adam":
-            return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
         case "adamw":
-            return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
         case _:
             return torch.optim.SGD(
-                model.parameters(), lr=rate, weight_decay=decay, momentum=settings.momentum
+                parameters, lr=rate, weight_decay=decay, momentum=settings.momentum
             )
 
 

@@ -49,7 +49,7 @@ def _perceptron(pixels: int, classes: int, width_factor: int, depth: int) -> nn.
     widths = [pixels, *hidden_widths(width_factor, depth)]
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.ReLU()]
+        layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
@@ -60,7 +60,7 @@ def _convolutional(channels: int, classes: int, width_factor: int, depth: int) -
         layers += [
             nn.Conv2d(before, after, 3, padding=1, bias=False),
             nn.BatchNorm2d(after),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         ]
         if layer < POOLINGS:
             layers.append(nn.MaxPool2d(2))
