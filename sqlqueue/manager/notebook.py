@@ -72,6 +72,10 @@ class Notebook:
         """After the commit, the attempt has none."""
         context.after.append(lambda: self.leases.drop(attempt))
 
+    def cancel_after(self, attempt: Attempt, context: Context) -> None:
+        """After the commit, the attempt is over, which its worker has yet to hear."""
+        context.after.append(lambda: self.leases.cancel(attempt))
+
     def hear(
         self, worker_id: str, context: Context, host: str = "", device: str = "", kind: str = ""
     ) -> None:

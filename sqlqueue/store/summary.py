@@ -195,6 +195,7 @@ def _workers(connection: Connection, work: Work, now: float) -> list[dict[str, A
             {
                 "task_id": row.task_id,
                 "attempt": row.number,
+                "cancelled": False,
                 "seconds": seconds,
                 "left_seconds": _rounded(remaining(work.expected(row.task_id), seconds)),
                 **progress,
