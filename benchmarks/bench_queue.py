@@ -205,8 +205,7 @@ def shared(seeds: int, batch_sizes: int) -> dict[str, Any]:
         "seed": f"range({seeds})", "batch_size": f"range(1, {batch_sizes + 1})", "dataset": "digits"
     }  # fmt: skip
     return {
-        f"for_{each}": {"output_dir": each, "combinations": combinations}
-        for each in DIRECTORIES
+        f"for_{each}": {"output_dir": each, "combinations": combinations} for each in DIRECTORIES
     }
 
 

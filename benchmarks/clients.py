@@ -74,7 +74,7 @@ class Client(asyncio.Protocol):
         raise SystemExit("a mode says how it begins")
 
     def answered(self, line: bytes) -> None:
-        raise SystemExit("a mode says what is due")
+        raise SystemExit(f"a mode says what is due: {line!r}")
 
     def acked(self, line: bytes) -> None:
         """This must be an ack, and it counts."""
@@ -213,6 +213,13 @@ def finish(program: subprocess.Popen[bytes]) -> Done:
             raise SystemExit("the clients failed; what they said stands above")
     found = json.loads(text)
     return Done(len(found["waits"]) / found["seconds"], found["waits"], found["begun"])
+
+
+def end(program: subprocess.Popen[bytes]) -> None:
+    """Whatever it was at."""
+    program.kill()
+    with program:
+        pass
 
 
 def run(mode: str, queue: BenchQueue, shares: dict[str, list[Given]]) -> Done:

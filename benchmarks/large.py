@@ -125,7 +125,7 @@ def _around_seed(queue: BenchQueue, signature: str, parameters: dict[str, Any]) 
     declared = {each.name: each for each in experiment.parameters}
     entries = [entry(name, value, declared.get(name)) for name, value in sorted(parameters.items())]
     place = next(n for n, each in enumerate(entries) if each.startswith(SEED))
-    before = f'[{json.dumps(EXPERIMENT)},{{{"".join(entries[:place])}{SEED}'.replace("{,", "{", 1)
+    before = f"[{json.dumps(EXPERIMENT)},{{{''.join(entries[:place])}{SEED}".replace("{,", "{", 1)
     after = f"{''.join(entries[place + 1 :])}}}]"
     assert _sealed(before, 0, after) == signature
     assert _sealed(before, 77, after) == digest(experiment, parameters | {"seed": 77})

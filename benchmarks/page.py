@@ -52,7 +52,7 @@ def _picture(name: str, says: str) -> str:
     return f"\n![{says}](performance/{name}.svg)\n"
 
 
-def _no_picture(name: str, says: str) -> str:
+def _no_picture(*_: str) -> str:
     return ""
 
 
@@ -65,8 +65,8 @@ def _head(run: Run) -> str:
     lines = "\n".join(f"* {each}" for each in (*run.machine, busy))
     return f"""# Performance
 
-Written by `{run.command}` on {run.date}, in {run.minutes:.0f} minutes. Figures are medians, with the
-smallest and the largest of all rounds in brackets. What is compared took turns within this one
+Written by `{run.command}` on {run.date}, in {run.minutes:.0f} minutes. Figures are medians, with
+the smallest and the largest of all rounds in brackets. What is compared took turns within this one
 run, and ratios are taken round by round: on another machine, or a busy day, they move far less
 than the figures do. How each is measured stands in [benchmarks/](../benchmarks/README.md).
 
@@ -174,7 +174,7 @@ def _durability(peers: Sequence[str]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _starting(found: Figures, picture: Picture) -> str:
+def _starting(found: Figures, _: Picture) -> str:
     if not found.has("start/python"):
         return ""
     rows = [[text, found[f"start/{key}"].text(), *_to_bare(found, key)]

@@ -13,7 +13,7 @@ Picture = Callable[[str, str], str]
 CLAIMS = ("store_us", "bare_us", "socket_ms")
 
 
-def growing(found: Figures, picture: Picture) -> str:
+def growing(found: Figures, _: Picture) -> str:
     """`init`, and a directory that is added later."""
     sizes = found.below("init/first/")
     if not sizes:
@@ -62,7 +62,7 @@ def _rows(found: Figures, picture: Picture) -> str:
              found[f"rows/{clients}/{few}"].over(found[f"rows/{clients}/{many}"]).text(" x")]
             for clients in ("64", "1")]  # fmt: skip
     head = ["results per second", f"{int(few):,} rows", f"{int(many):,} rows", "cost of a result"]
-    return f"""Results into a CSV that has few rows, and into one that has many: rows are appended, \
+    return f"""Results into a CSV that has few rows, and into one that has many: rows are appended,
 never rewritten.
 
 {table(head, rows)}
@@ -75,9 +75,8 @@ def _claims(found: Figures, picture: Picture) -> str:
              found[f"claim/store_us/{size}"].over(found[f"claim/bare_us/{size}"]).text(" x")]
             for size in sizes]  # fmt: skip
     head = ["tasks", "database, us", "bare update, us", "over the socket, ms", "to the bare one"]
-    return f"""A claim: what it takes of the database, commit apart; the same of a bare table with an \
-index, and
-one `UPDATE`; from the question to the answer over a connection, its commit included.
+    return f"""A claim: what it takes of the database, commit apart; one `UPDATE` of a bare table
+with an index; from the question to the answer over a connection, its commit included.
 
 {table(head, rows)}
 {picture("claims", "What a claim costs among so many tasks")}"""
@@ -88,8 +87,9 @@ def _status(found: Figures) -> str:
     rows = [["nobody at work", found["status/idle_ms"].text(),
              found["status/idle_ms"].over(found["status/count_ms"]).text(" x")]]  # fmt: skip
     if found.has("status/busy_ms"):
-        rows.append(["64 clients submit", found["status/busy_ms"].text(),
-                     found["status/busy_ms"].over(found["status/count_ms"]).text(" x")])  # fmt: skip
+        busy = found["status/busy_ms"]
+        rows.append(["64 clients submit", busy.text(),
+                     busy.over(found["status/count_ms"]).text(" x")])  # fmt: skip
     rows.append(["tasks counted by state, by hand", found["status/count_ms"].text(), ""])
     return f"""`status`, from the question to the answer, in milliseconds:
 
@@ -106,9 +106,8 @@ def _back(found: Figures) -> str:
     rows = [[what, found[key].text(), found[key].over(bare).text(" x")] for what, key in (
         ("the first worker has its answer", "million/ready_seconds"),
         (f"all {workers} have", "million/workers_seconds"))]  # fmt: skip
-    return f"""The manager is killed while 64 clients submit, {kills} times; {workers} workers wait \
-for the next
-one, connect at once and say what they hold. Seconds from the start of `sqlqueue serve`:
+    return f"""The manager is killed while 64 clients submit, {kills} times; {workers} workers wait
+for the next one, connect at once and say what they hold. Seconds from the start of `sqlqueue serve`:
 
 {table(["until", "seconds", "to `import sqlalchemy`"], rows)}
 

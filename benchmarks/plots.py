@@ -81,7 +81,9 @@ def _results(found: Figures, axes: Axes) -> None:
 def _peers(found: Figures, axes: Axes) -> None:
     """Bars, the quickest on top; what is ours in blue."""
     ours = {"whole/together": "sqlqueue, 64 light clients"}
-    ours |= {f"whole/work/{each}": f"sqlqueue, {_crew(each)}" for each in found.below("whole/work/")}
+    ours |= {
+        f"whole/work/{each}": f"sqlqueue, {_crew(each)}" for each in found.below("whole/work/")
+    }
     named = ours | {f"whole/peer/{each}": programs.BY_NAME[each].short
                     for each in found.below("whole/peer/")}  # fmt: skip
     keys = sorted(named, key=lambda key: found[key].median)

@@ -7,8 +7,6 @@ What is not here: making a queue with `init` (`growing.py`), and the page.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -32,14 +30,18 @@ CLIENTS = 64
 WORKERS = 1_000
 CLAIMS = 200
 WARM = 20
+BUSY_SECONDS = 1.0
 WIDE = "million"
+
+
+MILLION_TASKS = Plan(seeds=5_000, done=2_500, directories=50, widths=4)
 
 
 @dataclass(frozen=True)
 class Size:
     """Queues by name, rounds, and results per round."""
 
-    wide: Plan = Plan(seeds=5_000, done=2_500, directories=50, widths=4)
+    wide: Plan = MILLION_TASKS
     claims: tuple[tuple[int, Plan], ...] = (
         (1_000, Plan(seeds=5, done=2, directories=50, widths=4)),
         (100_000, Plan(seeds=500, done=250, directories=50, widths=4)),
@@ -49,11 +51,14 @@ class Size:
     results: int = CLIENTS * 60
     alone: int = 150
     workers: int = WORKERS
+    busy: int = CLIENTS * 500
+    """More than is done in a second before a kill."""
 
 
 QUICK = Size(
     wide=Plan(seeds=60, done=1, directories=5, widths=4), claims=(), rows=(20, 100), rounds=1,
     results=CLIENTS, alone=3, workers=20,
+    busy=CLIENTS * 4,
 )  # fmt: skip
 
 
@@ -73,9 +78,7 @@ def measure(folder: Path, quick: bool) -> Figures:
 
 
 @contextmanager
-def _made(
-    folder: Path, plans: dict[str, Plan], found: Figures
-) -> Iterator[dict[str, BenchQueue]]:
+def _made(folder: Path, plans: dict[str, Plan], found: Figures) -> Iterator[dict[str, BenchQueue]]:
     """All queues, made side by side, the largest first."""
     with ExitStack() as stack:
         queues = {name: stack.enter_context(bench_queue(folder)) for name in plans}
@@ -83,7 +86,9 @@ def _made(
         def make() -> None:
             largest = sorted(plans, key=lambda name: -plans[name].tasks - plans[name].done)
             with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-                list(pool.map(large.make, [queues[n] for n in largest], [plans[n] for n in largest]))
+                list(
+                    pool.map(large.make, [queues[n] for n in largest], [plans[n] for n in largest])
+                )
 
         found.add("scale/made_seconds", seconds_of(make))
         os.sync()
@@ -171,7 +176,7 @@ def _wide(queue: BenchQueue, size: Size, found: Figures) -> None:
     found.add("million/manager_mb", queue.memory_mb)
     held = queue.claim({f"w{number}": 1 for number in range(size.workers)})
     for _ in range(size.rounds):
-        _come_back(queue, held, found)
+        _come_back(queue, held, size.busy, found)
     found.add("million/manager_mb_workers", queue.memory_mb)
     found.add("million/tasks", size.wide.tasks)
     found.add("million/workers", size.workers)
@@ -179,17 +184,16 @@ def _wide(queue: BenchQueue, size: Size, found: Figures) -> None:
 
 
 def _come_back(
-    queue: BenchQueue, held: dict[str, list[clients.Given]], found: Figures
+    queue: BenchQueue, held: dict[str, list[clients.Given]], busy_tasks: int, found: Figures
 ) -> None:
     """The manager is killed while clients submit; all workers wait for the next one."""
-    busy = clients.start("together", queue, clients.requests(CLIENTS, 10_000 * CLIENTS))
-    time.sleep(1.0)
+    busy = clients.start("together", queue, clients.requests(CLIENTS, busy_tasks))
+    time.sleep(BUSY_SECONDS)
     queue.kill()
-    busy.kill()
-    busy.communicate()
+    clients.end(busy)
     found.add("million/sqlalchemy_ms", process_ms(SQLALCHEMY, queue.root))
     returning = clients.start("return", queue, held)
-    time.sleep(1.0)
+    time.sleep(BUSY_SECONDS)
     begun = time.perf_counter()
     queue.begin_start()
     done = clients.finish(returning)

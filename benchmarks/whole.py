@@ -9,6 +9,7 @@ What is not here: how peers do it (`peers/`), results alone (`throughput.py`), t
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -22,7 +23,7 @@ from benchmarks.measure import Figures, Series
 from benchmarks.peers import programs
 
 CLIENTS = 64
-EMPTY = '''\
+EMPTY = """\
 import os
 import time
 
@@ -34,7 +35,7 @@ def nothing(seed: int) -> dict:
     ended = time.monotonic_ns()
     os.write(notes, b"%d %d\\n" % (begun, ended))
     return {"value": 0.5}
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,11 @@ def _worker(queue: BenchQueue, slots: int) -> subprocess.Popen[bytes]:
 
 def _read_notes(folder: Path, crew: str, found: Figures) -> float:
     """Tasks per second from the first run to the last; notes gaps, and what a task costs."""
-    runners = [_runs(each) for each in folder.iterdir()]
+    runners = [runs for each in folder.iterdir() if (runs := _runs(each))]
     count = sum(map(len, runners))
     seconds = (max(r[-1][1] for r in runners) - min(r[0][0] for r in runners)) / 1e9
     gaps = Series([(begun - ended) / 1e6 for runs in runners
-                   for (_, ended), (begun, _) in zip(runs, runs[1:], strict=False)])  # fmt: skip
+                   for (_, ended), (begun, _) in itertools.pairwise(runs)])  # fmt: skip
     found.add(f"whole/gap_ms/{crew}/median", gaps.median)
     found.add(f"whole/gap_ms/{crew}/p99", gaps.share(0.99))
     busy = statistics.fmean((runs[-1][1] - runs[0][0]) / 1e6 / len(runs) for runs in runners)

@@ -1,8 +1,8 @@
 """huey with its SQLite storage: a consumer with two worker processes, results kept.
 
-    .venv-peers/bin/python huey_peer.py FOLDER TASKS [--fsync]
+    .venv-peers/bin/python huey_peer.py FOLDER TASKS [--no-sync]
 
-`--fsync` is huey's own option; without it huey's default holds.
+Without `--no-sync` huey's default holds, which leaves SQLite to its own: WAL, `synchronous = FULL`.
 """
 
 import json
@@ -15,11 +15,12 @@ from huey import SqliteHuey
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 logging.disable(logging.INFO)
-queue = SqliteHuey(filename=str(folder / "huey.db"), fsync="--fsync" in sys.argv)
+options = {"fsync": False} if "--no-sync" in sys.argv else {}
+queue = SqliteHuey(filename=str(folder / "huey.db"), **options)
 
 
 @queue.task()
-def nothing(number):
+def nothing(_):
     return time.monotonic()
 
 

@@ -20,7 +20,7 @@ CORES = 2
 def main():
     folder, count = Path(sys.argv[1]), int(sys.argv[2])
     os.chdir(folder)
-    with LocalCluster(folder / "server") as cluster:
+    with LocalCluster(str(folder / "server")) as cluster:
         client = cluster.client()
         job = Job(folder)
         for number in range(count):

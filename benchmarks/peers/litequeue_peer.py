@@ -19,7 +19,7 @@ WORKERS = 2
 
 
 def opened(folder):
-    """The queue as the installed version is opened, with `synchronous = FULL` for its own NORMAL."""
+    """The queue, with `synchronous = FULL` for its own NORMAL."""
     try:
         queue = LiteQueue("bench", folder=folder, timeout=60)
     except TypeError:  # before it named its own files

@@ -1,8 +1,10 @@
-"""Optuna on SQLite: a study whose trials are queued, and two processes that optimize it.
+"""Optuna on SQLite: a study, and two processes that optimize it.
 
     .venv-peers/bin/python optuna_peer.py FOLDER TASKS
 
-As its manual has it: each process loads the study and calls `optimize` for its share.
+As its manual has it: each process loads the study and calls `optimize` for its share, and trials
+are made as they are run.  (Queued beforehand with `enqueue_trial`, two processes now and then took
+the same trial, and one of them ended with `UpdateFinishedTrialError`.)
 """
 
 import json
@@ -37,8 +39,6 @@ def work(folder, count, begin):
 def main():
     folder, count = Path(sys.argv[1]), int(sys.argv[2])
     study = opened(folder)
-    for number in range(count):
-        study.enqueue_trial({"seed": number})
     begin = multiprocessing.Barrier(WORKERS)
     crew = [multiprocessing.Process(target=work, args=(folder, count // WORKERS, begin))
             for _ in range(WORKERS)]  # fmt: skip
