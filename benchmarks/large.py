@@ -2,7 +2,7 @@
 
 Real commands make a queue of a few cells, all of seed 0, and a real client completes them.  Then
 whatever rows they have in the database is copied for every further seed, whole, but for what tells
-one cell from another; the counts and the CSVs are made by the store's own functions.
+one cell from another, and so are the rows of their CSVs; the counts are the store's own.
 Promises: signatures are those that `init` gives these cells, and `sqlqueue verify` finds nothing
 wrong (`tests/test_benchmarks.py`).  What is not here: what is measured on such a queue.
 """
@@ -12,23 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, select
+from sqlalchemy import Connection, Table, create_engine, select
 
 from benchmarks import clients
 from benchmarks.bench_queue import BenchQueue
-from sqlqueue.disk import Disk
 from sqlqueue.experiments import declare
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.plan.signature import digest, entry
 from sqlqueue.store import csv_file, records
-from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.recounting import added_together
-from sqlqueue.store.rewriting import Rewriter
 from sqlqueue.store.schema import attempts, phases, results, task_output_dirs, task_phases, tasks
 
 EXPERIMENT = "poisoning"
@@ -90,33 +86,42 @@ def _multiply(queue: BenchQueue, plan: Plan) -> None:
         with engine.connect() as connection:
             for each in FAST:
                 connection.exec_driver_sql(f"PRAGMA {each}")
-            _teach(connection, queue)
-            _copy_all(connection, plan)
+            naming = _naming(connection, queue)
+            _copy_all(connection, plan, naming)
+            _write_csvs(home, connection, plan, naming)
             connection.commit()
-        _write_csvs(home, engine)
         engine.dispose()
 
 
-# --- the database -----------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------
 
 
-def _teach(connection: Connection, queue: BenchQueue) -> None:
-    """SQL learns to name the cell that differs from another by its seed alone."""
-    found = connection.execute(select(tasks.c.signature, tasks.c.parameters)).all()
-    texts = {signature: _around_seed(queue, signature, json.loads(parameters))
-             for signature, parameters in found}  # fmt: skip
+@dataclass(frozen=True)
+class Naming:
+    """What is digested for each of the first cells, before its seed and after it, by signature; how
+    many cells a phase has per seed."""
 
-    def of_seed(signature: str, seed: int) -> str:
-        before, after = texts[signature]
+    texts: dict[str, tuple[str, str]]
+    in_phase: dict[str, int]
+
+    def signature(self, first: str, seed: int) -> str:
+        """Of the cell that differs from that one by its seed alone."""
+        before, after = self.texts[first]
         return _sealed(before, seed, after)
 
-    def id_of_seed(task_id: str, in_phase: int, seed: int) -> str:
-        phase, number, _ = task_id.rsplit("_", 2)
-        return f"{phase}_{int(number) + in_phase * seed}_{seed}"
+    def task_id(self, first: str, seed: int) -> str:
+        phase, number, _ = first.rsplit("_", 2)
+        return f"{phase}_{int(number) + self.in_phase[phase] * seed}_{seed}"
 
-    driver: Any = connection.connection.driver_connection
-    driver.create_function("of_seed", 2, of_seed, deterministic=True)
-    driver.create_function("id_of_seed", 3, id_of_seed, deterministic=True)
+
+def _naming(connection: Connection, queue: BenchQueue) -> Naming:
+    found = connection.execute(select(tasks.c.signature, tasks.c.parameters)).all()
+    numbers = connection.execute(select(phases.c.name, phases.c.next_number)).all()
+    return Naming(
+        {signature: _around_seed(queue, signature, json.loads(parameters))
+         for signature, parameters in found},
+        {name: number for name, number in numbers},
+    )  # fmt: skip
 
 
 def _around_seed(queue: BenchQueue, signature: str, parameters: dict[str, Any]) -> tuple[str, str]:
@@ -137,8 +142,14 @@ def _sealed(before: str, seed: int, after: str) -> str:
     return hashlib.sha256(f"{before}{seed}{after}".encode("ascii")).hexdigest()[:32]
 
 
-def _copy_all(connection: Connection, plan: Plan) -> None:
+# --- the database -----------------------------------------------------------------------------
+
+
+def _copy_all(connection: Connection, plan: Plan, naming: Naming) -> None:
     run = connection.exec_driver_sql
+    driver: Any = connection.connection.driver_connection
+    driver.create_function("of_seed", 2, naming.signature, deterministic=True)
+    driver.create_function("id_of_seed", 2, naming.task_id, deterministic=True)
     run("CREATE TEMP TABLE more (seed INTEGER PRIMARY KEY)")
     run("WITH RECURSIVE s(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM s WHERE n + 1 < ?) "
         "INSERT INTO more SELECT n FROM s", (plan.seeds,))  # fmt: skip
@@ -146,9 +157,8 @@ def _copy_all(connection: Connection, plan: Plan) -> None:
     width = run("SELECT coalesce(max(id), 0) FROM attempts").scalar_one()
     done = f"more.seed < {plan.done}"
     with added_together(connection):
-        in_phase = "(SELECT next_number FROM phases WHERE id = old.phase_id)"
         _copy(connection, tasks, plan.seeds, of_seed | {
-            "task_id": f"id_of_seed(old.task_id, {in_phase}, more.seed)",
+            "task_id": "id_of_seed(old.task_id, more.seed)",
             "parameters": "json_set(old.parameters, '$.seed', more.seed)",
             "seed": "more.seed",
             "state": f"CASE WHEN {done} THEN 'COMPLETED' ELSE 'PENDING' END",
@@ -180,18 +190,36 @@ def _copy(connection: Connection, table: Table, below: int, changes: dict[str, s
 # --- the CSVs ---------------------------------------------------------------------------------
 
 
-def _write_csvs(home: Home, engine: Engine) -> None:
-    """Each as the store writes it anew."""
-
-    @contextmanager
-    def transaction() -> Iterator[Connection]:
-        with engine.begin() as connection:
-            yield connection
-
-    with transaction() as connection:
-        known = records.load(connection)
-    rewriter = Rewriter(home, Disk(), Lanes())
-    for key, (path, record) in known.items():
+def _write_csvs(home: Home, connection: Connection, plan: Plan, naming: Naming) -> None:
+    """The rows of the first cells once more for each further seed, and the record of it."""
+    first = dict(connection.execute(select(tasks.c.task_id, tasks.c.signature).where(
+        tasks.c.seed == 0)).all())  # fmt: skip
+    after = {}
+    for key, (path, record) in records.load(connection).items():
+        file = home.absolute(path) / csv_file.NAME
         if record.columns is not None:
-            file = home.absolute(path) / csv_file.NAME
-            rewriter.rewrite(transaction, key, file, record, record.columns, record.look)
+            more = "".join(_lines(file.read_text(), record.columns, plan.done, first, naming))
+            with file.open("a") as csv:
+                csv.write(more)
+            data = more.encode()
+            after[key] = replace(
+                record, row_count=record.row_count * plan.done,
+                length_bytes=record.length_bytes + len(data),
+                checksum=csv_file.extend(record.checksum, data), look=csv_file.look_of(file.stat()),
+            )  # fmt: skip
+    records.save(connection, after)
+
+
+def _lines(
+    text: str, columns: tuple[str, ...], done: int, first: dict[str, str], naming: Naming
+) -> Iterator[str]:
+    """No cell of theirs has a comma in it."""
+    task_id, signature, seed_ = map(columns.index, ("task_id", "signature", "seed"))
+    rows = [line.split(",") for line in text.splitlines(keepends=True)[1:]]
+    for seed in range(1, done):
+        for row in rows:
+            cells = row.copy()
+            cells[task_id] = naming.task_id(row[task_id], seed)
+            cells[signature] = naming.signature(first[row[task_id]], seed)
+            cells[seed_] = str(seed)
+            yield ",".join(cells)

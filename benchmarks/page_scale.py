@@ -107,7 +107,8 @@ def _back(found: Figures) -> str:
         ("the first worker has its answer", "million/ready_seconds"),
         (f"all {workers} have", "million/workers_seconds"))]  # fmt: skip
     return f"""The manager is killed while 64 clients submit, {kills} times; {workers} workers wait
-for the next one, connect at once and say what they hold. Seconds from the start of `sqlqueue serve`:
+for the next one, connect at once and say what they hold. Seconds from the start of
+`sqlqueue serve`:
 
 {table(["until", "seconds", "to `import sqlalchemy`"], rows)}
 

@@ -21,7 +21,7 @@ mpl.rcParams.update({
 })  # fmt: skip
 
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402
 
 from benchmarks.goals import GOALS  # noqa: E402
 from benchmarks.measure import Figures, Series, short  # noqa: E402
@@ -33,6 +33,8 @@ BASELINES = {
     "bare": ("bare loop, one at a time", GREY, "-."),
     "naive": ("naive (pandas)", GREY, ":"),
 }
+WORKERS = 2
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
 NUMBER = FuncFormatter(lambda value, _: short(value))
 Axes = Any
 
@@ -69,12 +71,17 @@ def _results(found: Figures, axes: Axes) -> None:
         axes.annotate(label, (counts[-1], found[f"submit/{way}"].median), xytext=(0, 3),
                       textcoords="offset points", ha="right", color=color, fontsize=9)  # fmt: skip
     _band(axes, counts, [found[f"submit/{int(each)}"] for each in counts], "sqlqueue")
-    axes.annotate("sqlqueue", (counts[0], found["submit/1"].median), xytext=(6, -14),
+    axes.annotate("sqlqueue", (counts[-2], found[f"submit/{int(counts[-2])}"].median), xytext=(0, 8),
                   textcoords="offset points", color=BLUE)  # fmt: skip
+    for peer in found.below("whole/peer/"):
+        rate = found[f"whole/peer/{peer}"].median
+        axes.plot(WORKERS, rate, color=RED, marker="D", markersize=5)
+        axes.annotate(programs.BY_NAME[peer].short, (WORKERS, rate), xytext=(7, -3),
+                      textcoords="offset points", color=RED, fontsize=8, bbox=PLAIN)  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(NUMBER)
     _counted(axes, counts)
-    axes.set_xlabel("clients")
+    axes.set_xlabel("clients (peers: two workers, whole tasks)")
     axes.set_ylabel("results per second")
 
 
@@ -122,7 +129,7 @@ def _rows(found: Figures, axes: Axes) -> None:
     axes.axhline(1.1, color=GREY, linestyle="--", linewidth=1.2)
     axes.annotate("goal: at most 1.1", (sizes[0], 1.1), xytext=(0, 3), color=GREY,
                   textcoords="offset points", fontsize=9)  # fmt: skip
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3)
     _counted(axes, sizes)
     axes.set_xlabel("rows in the CSV")
     axes.set_ylabel("cost of a result, to that beside few")
@@ -154,7 +161,7 @@ def _ratios(found: Figures, axes: Axes) -> None:
                       for each in values if each > 0]  # fmt: skip
             if better:
                 boxes.append(better)
-                names.append(goal.what)
+                names.append(goal.what.replace("`", ""))
     drawn = axes.boxplot(boxes, vert=False, whis=(0, 100), widths=0.6, patch_artist=True,
                          medianprops={"color": "#222222"})  # fmt: skip
     for box, values in zip(drawn["boxes"], boxes, strict=True):
@@ -163,6 +170,8 @@ def _ratios(found: Figures, axes: Axes) -> None:
     axes.axvline(1, color=RED, linewidth=1.3)
     axes.set_yticks(range(1, len(names) + 1), names)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} x"))
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("times as good as the goal asks (left of the line: missed)")

@@ -44,7 +44,7 @@ class Size:
 
     rounds: int = 5
     light: int = CLIENTS * 120
-    work: int = 1_000
+    work: int = 300
     crews: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 4))
     """Workers, and the slots of each."""
     peers: bool = True

@@ -37,17 +37,65 @@ class Peer:
 
 
 PEERS = (
-    Peer("huey", "huey", "huey (SQLite), 2 worker processes", "huey", "huey_peer.py", 2_000,
-         "?", "?"),
-    Peer("huey_full", "huey", "huey (SQLite, `fsync=True`), 2 worker processes", "huey, fsync",
-         "huey_peer.py", 1_000, "?", "?", ("--fsync",)),
-    Peer("litequeue", "litequeue", "litequeue, full sync, 2 processes", "litequeue, full sync",
-         "litequeue_peer.py", 1_000, "?", "?"),
-    Peer("optuna", "optuna", "Optuna (SQLite), 2 processes", "Optuna (SQLite)", "optuna_peer.py",
-         100, "?", "?"),
-    Peer("hyperqueue", "hyperqueue", "HyperQueue, 2 cores", "HyperQueue", "hyperqueue_peer.py",
-         1_000, "?", "?"),
-)  # fmt: skip
+    Peer(
+        "huey",
+        "huey",
+        "huey (SQLite), 2 worker processes",
+        "huey",
+        "huey_peer.py",
+        2_000,
+        "tasks that were taken and have no result yet",
+        "sets WAL and leaves `synchronous` at SQLite's FULL: a sync when a task is taken, another "
+        "when its result is stored. A task is deleted when it is taken, so one that was running "
+        "is not run again.",
+    ),
+    Peer(
+        "huey_no_sync",
+        "huey",
+        "huey (SQLite, `fsync=False`), 2 worker processes",
+        "huey, fsync=False",
+        "huey_peer.py",
+        4_000,
+        "whatever the kernel had not written, or the database",
+        "its own option, `synchronous = OFF`: no sync while it works.",
+        ("--no-sync",),
+    ),
+    Peer(
+        "litequeue",
+        "litequeue",
+        "litequeue, full sync, 2 processes",
+        "litequeue, full sync",
+        "litequeue_peer.py",
+        1_000,
+        "nothing; what ran stays locked",
+        "sets WAL and `synchronous = NORMAL`, which loses the last commits; made FULL here. It "
+        "keeps no results: they go into a SQLite file beside it, so that a task takes three "
+        "syncs. What was running stays locked until somebody frees it by hand.",
+    ),
+    Peer(
+        "optuna",
+        "optuna",
+        "Optuna (SQLite), 2 processes",
+        "Optuna (SQLite)",
+        "optuna_peer.py",
+        60,
+        "nothing; what ran stays RUNNING",
+        "sets nothing: a rollback journal with `synchronous = FULL`, and about fifteen syncs for a "
+        "trial. Trials are made as they are run.",
+    ),
+    Peer(
+        "hyperqueue",
+        "hyperqueue",
+        "HyperQueue, 2 cores",
+        "HyperQueue",
+        "hyperqueue_peer.py",
+        1_000,
+        "all: which tasks there were, and which are done",
+        "the cluster of its Python package has no journal and syncs nothing (the `hq` program, "
+        "which that package does not bring, can keep one, and says that a crash may lose its last "
+        "seconds). A task is a process, its result a file.",
+    ),
+)
 BY_NAME = {each.name: each for each in PEERS}
 
 
