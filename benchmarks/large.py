@@ -120,7 +120,7 @@ def _naming(connection: Connection, queue: BenchQueue) -> Naming:
     return Naming(
         {signature: _around_seed(queue, signature, json.loads(parameters))
          for signature, parameters in found},
-        {name: number for name, number in numbers},
+        dict(tuple(each) for each in numbers),
     )  # fmt: skip
 
 

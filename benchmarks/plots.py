@@ -71,8 +71,8 @@ def _results(found: Figures, axes: Axes) -> None:
         axes.annotate(label, (counts[-1], found[f"submit/{way}"].median), xytext=(0, 3),
                       textcoords="offset points", ha="right", color=color, fontsize=9)  # fmt: skip
     _band(axes, counts, [found[f"submit/{int(each)}"] for each in counts], "sqlqueue")
-    axes.annotate("sqlqueue", (counts[-2], found[f"submit/{int(counts[-2])}"].median), xytext=(0, 8),
-                  textcoords="offset points", color=BLUE)  # fmt: skip
+    place = (counts[-2], found[f"submit/{int(counts[-2])}"].median)
+    axes.annotate("sqlqueue", place, xytext=(0, 8), textcoords="offset points", color=BLUE)
     for peer in found.below("whole/peer/"):
         rate = found[f"whole/peer/{peer}"].median
         axes.plot(WORKERS, rate, color=RED, marker="D", markersize=5)

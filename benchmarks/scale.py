@@ -47,9 +47,9 @@ class Size:
         (100_000, Plan(seeds=500, done=250, directories=50, widths=4)),
     )
     rows: tuple[int, int] = (1_000, 1_000_000)
-    rounds: int = 7
-    results: int = CLIENTS * 60
-    alone: int = 150
+    rounds: int = 5
+    results: int = CLIENTS * 50
+    alone: int = 100
     workers: int = WORKERS
     busy: int = CLIENTS * 500
     """More than is done in a second before a kill."""

@@ -26,10 +26,10 @@ class Size:
     rows: int = 10_000
     rounds: int = 7
     results: tuple[tuple[int, int], ...] = (
-        (1, 300), (8, 1_000), (64, 4_992), (256, 4_864), (1000, 5_000)
+        (1, 200), (8, 600), (64, 3_200), (256, 3_072), (1000, 3_000)
     )  # fmt: skip
-    naive: int = 3
-    bare: int = 400
+    naive: int = 2
+    bare: int = 300
     batched: int = 64 * 150
 
 
