@@ -60,6 +60,7 @@ def main() -> None:
         command=" ".join(["make bench", *_said(given)]),
         date=f"{datetime.date.today():%d %B %Y}",
         minutes=(datetime.datetime.now() - begun).total_seconds() / 60,
+        quick=given.quick,
         load=(before, os.getloadavg()[0]),
         found=found,
     )

@@ -53,8 +53,11 @@ class Figures(dict[str, Series]):
         self[key].values.extend(values)
 
     def has(self, *keys: str) -> bool:
-        """Whether all of them were measured."""
-        return all(key in self and bool(self[key].values) for key in keys)
+        """Whether all of them were measured; of those below a key that ends with `/`, one."""
+        return all(
+            bool(self.below(key)) if key.endswith("/") else key in self and bool(self[key].values)
+            for key in keys
+        )
 
     def below(self, prefix: str) -> list[str]:
         """What stands after a prefix, of every key that begins with it."""

@@ -37,6 +37,7 @@ class Run:
     command: str
     date: str
     minutes: float
+    quick: bool
     found: Figures
 
 
@@ -62,7 +63,9 @@ Picture = Callable[[str, str], str]
 def _head(run: Run) -> str:
     before, after = run.load
     busy = f"load average {before:.1f} when it began, {after:.1f} when it ended"
-    lines = "\n".join(f"* {each}" for each in (*run.machine, busy))
+    peers = [f"peers: {', '.join(programs.versions())}"] if run.found.has("whole/peer/") else []
+    small = ["a **quick** run: queues are small, and the figures mean nothing"] if run.quick else []
+    lines = "\n".join(f"* {each}" for each in (*small, *run.machine, *peers, busy))
     return f"""# Performance
 
 Written by `{run.command}` on {run.date}, in {run.minutes:.0f} minutes. Figures are medians, with
@@ -96,7 +99,7 @@ def _results(found: Figures, picture: Picture) -> str:
     return f"""## Results per second
 
 Every result goes into the database and into two CSVs that hold {rows:,.0f} rows before
-the first round; {number} rounds. A client submits a result, waits for its ack, and submits the
+the first round; rounds: {number}. A client submits a result, waits for its ack, and submits the
 next: an ack means that database and both CSVs are on stable storage. The clients are one
 process, the manager another.
 
@@ -141,8 +144,8 @@ def _whole(found: Figures, picture: Picture) -> str:
             "what a power cut loses"]  # fmt: skip
     return f"""## Whole tasks, and the peers
 
-A task is requested, run and stored; all were there before. {len(found["whole/together"].values)} \
-rounds. Light clients run nothing.
+A task is requested, run and stored; all were there before. \
+Rounds: {len(found["whole/together"].values)}. Light clients run nothing.
 Workers and peers run a function that does nothing, on the two cores of this machine, as many
 processes as stand beside each. The peers are what their packages are, in an environment of their
 own; sqlqueue alone appends each result to a CSV besides, and supervises each run from outside.

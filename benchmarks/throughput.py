@@ -24,7 +24,7 @@ class Size:
     results by number of clients, and those of the other ways."""
 
     rows: int = 10_000
-    rounds: int = 7
+    rounds: int = 5
     results: tuple[tuple[int, int], ...] = (
         (1, 200), (8, 600), (64, 3_200), (256, 3_072), (1000, 3_000)
     )  # fmt: skip

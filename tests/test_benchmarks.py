@@ -86,6 +86,7 @@ def test_figures_are_kept_and_read_back() -> None:
     found.add("a/b", 1.5, 2.0)
     assert Figures.load(found.dump()) == found
     assert not found.has("a/b", "a/c")
+    assert found.has("a/") and not found.has("b/")
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ import json
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"
 MISSING = ENVIRONMENT / "missing"
+SITE_PACKAGES = "lib/python*/site-packages"
 LIMIT_SECONDS = 120
 
 
@@ -112,6 +114,13 @@ def missing() -> dict[Peer, str]:
         if (MISSING / each.package).exists():
             found[each] = (MISSING / each.package).read_text().strip().splitlines()[-1]
     return found
+
+
+def versions() -> list[str]:
+    """Name and version of each package that is there, as `huey 3.5.4`."""
+    wanted = {each.package for each in PEERS}
+    there = metadata.distributions(path=[str(each) for each in ENVIRONMENT.glob(SITE_PACKAGES)])
+    return sorted(f"{each.name} {each.version}" for each in there if each.name in wanted)
 
 
 def run(peer: Peer, folder: Path) -> float:
