@@ -2,7 +2,7 @@
 
 A program of its own, so that it shares no interpreter with the manager:
 
-    python -m benchmarks.clients MODE SOCKET < shares.json > figures.json
+    python -m benchmarks.clients MODE HOME < shares.json > figures.json
 
 MODE says what each client does, for as long as it has a share of the work:
 
@@ -150,13 +150,14 @@ def message(worker_id: str, task_id: str, attempt: int) -> bytes:
     return json.dumps(submission).encode() + b"\n"
 
 
-async def work(mode: str, address: str, shares: list[Share]) -> dict[str, Any]:
+async def work(mode: str, home: Path, shares: list[Share]) -> dict[str, Any]:
     """All connect; then all begin at once.  Who returns begins as soon as it is connected."""
     clients = [MODES[mode](share) for share in shares]
     begun = time.perf_counter()
     if mode == "return":
-        await asyncio.gather(*(_return(each, address) for each in clients))
+        await _return(clients, home)
     else:
+        address = _address(home)
         for each in clients:
             await _connect(each, address)
         begun = time.perf_counter()
@@ -172,14 +173,27 @@ async def _connect(client: Client, address: str) -> None:
     await asyncio.get_running_loop().create_unix_connection(lambda: client, address)
 
 
-async def _return(client: Client, address: str) -> None:
-    """Tries until there is a manager."""
+async def _return(clients: list[Client], home: Path) -> None:
+    """One tries until there is a manager, which may listen elsewhere now; then all are there."""
+    first, *others = clients
     while True:
         try:
-            await _connect(client, address)
-            return client.begin()
-        except OSError:
+            address = _address(home)
+            await _connect(first, address)
+            break
+        except (OSError, ValueError):
             await asyncio.sleep(RETRY_SECONDS)
+    first.begin()
+    for each in others:
+        await _connect(each, address)
+        each.begin()
+
+
+def _address(home: Path) -> str:
+    """Relative to the folder that becomes the current one: an address holds about 107 bytes."""
+    path = home / json.loads((home / "manager.json").read_text())["unix_socket"]
+    os.chdir(path.parent)
+    return path.name
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,7 @@ def start(mode: str, queue: BenchQueue, shares: dict[str, list[Given]]) -> subpr
     given = [[name, [(each.task_id, each.attempt) for each in tasks]]
              for name, tasks in shares.items()]  # fmt: skip
     program = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.clients", mode, str(queue.socket)],
+        [sys.executable, "-m", "benchmarks.clients", mode, str(queue.home)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     assert program.stdin is not None
@@ -232,13 +246,12 @@ def requests(clients: int, tasks: int) -> dict[str, list[Given]]:
 
 
 def main() -> None:
-    mode, path = sys.argv[1], Path(sys.argv[2])
+    mode, home = sys.argv[1], Path(sys.argv[2])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    os.chdir(path.parent)  # a socket's address holds only about 107 bytes
     shares = [(name, [(task, attempt) for task, attempt in tasks])
               for name, tasks in json.load(sys.stdin)]  # fmt: skip
-    json.dump(uvloop.run(work(mode, path.name, shares)), sys.stdout)
+    json.dump(uvloop.run(work(mode, home, shares)), sys.stdout)
 
 
 if __name__ == "__main__":

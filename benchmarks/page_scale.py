@@ -56,7 +56,8 @@ completed, in directories with a CSV each.""", *(each for each in parts if each)
 
 
 def _rows(found: Figures, picture: Picture) -> str:
-    few, many = found.below("rows/64/")
+    sizes = found.below("rows/64/")
+    few, many = sizes[0], sizes[-1]
     rows = [[f"{clients} client{'s' * (clients != '1')}", found[f"rows/{clients}/{few}"].text(),
              found[f"rows/{clients}/{many}"].text(),
              found[f"rows/{clients}/{few}"].over(found[f"rows/{clients}/{many}"]).text(" x")]

@@ -24,6 +24,7 @@ SECTIONS = ["Goals", "Results per second", "Whole tasks, and the peers", "Large 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_quick_run_writes_the_whole_page(tmp_path: Path) -> None:
     target, kept = tmp_path / "page.md", tmp_path / "figures.json"
     options = ["--quick", "--output", str(target), "--folder", str(tmp_path), "--keep", str(kept)]
