@@ -73,8 +73,10 @@ def _over_best(key: str) -> Of:
 
 def _least_training(found: Figures) -> Series:
     """Of the cell that gains least."""
-    ratios = [found[f"training/product/{each}"].over(found[f"training/loop/{each}"])
-              for each in found.below("training/product/") if each.startswith("digits")]  # fmt: skip
+    cells = [each for each in found.below("training/product/") if each.startswith("digits")]
+    ratios = [
+        found[f"training/product/{each}"].over(found[f"training/loop/{each}"]) for each in cells
+    ]
     return min(ratios, key=lambda each: each.median)
 
 
