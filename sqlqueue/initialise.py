@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from sqlqueue import code_today, keys, pruning
 from sqlqueue.added import Added
@@ -52,7 +52,7 @@ HOME_FOLDERS: Final = frozenset(
 """All that is in a home whose making was interrupted."""
 HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queue.db.recovered"))
 """Where one of these is, a home was, whatever became of its `queue.json`."""
-BATCH_TASKS: Final = 1000
+BATCH_TASKS: Final = 3000
 MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
 
@@ -277,7 +277,7 @@ def new_task(task: Task) -> NewTask:
         signature=task.signature,
         phase=task.phase,
         experiment=task.experiment,
-        parameters=dict(task.parameters),
+        parameters=cast("dict[str, Any]", task.parameters),
         output_dir=task.output_dir,
         seed=task.seed,
         runtime_only=list(task.runtime_only),

@@ -29,7 +29,7 @@ from sqlqueue.plan.reading_back import Torn, cells, value, whole
 from sqlqueue.plan.rows import cell, line, row
 from sqlqueue.plan.signature import canonical
 from sqlqueue.plan.task import OWN_COLUMNS
-from sqlqueue.store import adding, csv_file, naming, reading, records
+from sqlqueue.store import csv_file, naming, reading, records, standing
 from sqlqueue.store.csv_file import NAME, NotAsRecorded, Record
 from sqlqueue.store.naming import Row
 from sqlqueue.store.reading import TaskRow
@@ -167,7 +167,7 @@ class Adoption:
         rows = list(self._parsed(sheet, batch))
         known = reading.with_metrics(self._connection, {each.signature for each in rows})
         taken = [each for each in rows if self._row(sheet, each, known.get(each.signature))]
-        adding.link(self._connection, ((each.signature, sheet.key) for each in taken))
+        standing.link(self._connection, ((each.signature, sheet.key) for each in taken))
         signatures = [each.signature for each in taken]
         if signatures:
             records.number_rows(self._connection, {sheet.key: (sheet.rows + 1, signatures)})

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.quick_json import read
 from sqlqueue.store.hint import Likely
-from sqlqueue.store.prepared import Prepared, quoted
+from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.schema import (
     attempts,
     meta,
@@ -136,6 +136,12 @@ _RESULTS = select(results.c.attempt_id, results.c.metrics, results.c.accepted).w
     results.c.signature == bindparam("signature")
 )
 
+
+_ACCEPTED_ROWS = Prepared(
+    TASK.add_columns(results.c.metrics)
+    .join(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
+    .where(among(tasks.c.signature, "signatures"))
+)
 
 _NAMES = [column.name for column in TASK.selected_columns]
 _READ: dict[int, Callable[[Any], Any]] = {
@@ -255,13 +261,9 @@ def row_values(row: RowMapping) -> dict[str, Any]:
 
 def accepted_rows(connection: Connection, signatures: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Of those tasks, the ones that have a result: the values of their row by signature."""
-    query = (
-        TASK.add_columns(results.c.metrics)
-        .join(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
-        .where(tasks.c.signature.in_(list(signatures)))
-    )
-    found = map(row_values, connection.execute(query).mappings())
-    return {values["signature"]: values for values in found}
+    found = _ACCEPTED_ROWS.all(connection, signatures=listed(signatures))
+    tasks_found = ((task_of(values), metrics) for *values, metrics in found)
+    return {each.signature: each.fixed | read(metrics) for each, metrics in tasks_found}
 
 
 def with_metrics(
