@@ -22,7 +22,7 @@ from sqlqueue.protocol import NewTask, PhaseCounts
 from sqlqueue.store import pace, standing, wishing
 from sqlqueue.store.added import Tally
 from sqlqueue.store.prepared import Prepared, among, listed
-from sqlqueue.store.recounting import added_together
+from sqlqueue.store.recounting import counted
 from sqlqueue.store.schema import phases, tasks
 from sqlqueue.store.standing import Stands, Wish
 
@@ -59,7 +59,7 @@ def add(
     there = standing.existing(connection, dict.fromkeys(each.signature for each in new))
     firsts = _first_of_each(new, there)
     shapes = _shapes(firsts.values(), shaped or Shaped())
-    with added_together(connection):
+    with counted(connection):
         _insert_new(connection, list(firsts.values()), shapes, phase_keys, now)
         asked = wishing.asked_of_phases(connection, phase_keys.values())
         wishes = standing.wishes_of(new, phase_keys)

@@ -1,7 +1,8 @@
-"""Many tasks added, or moved from one state to another, and counted all at once.
+"""Tasks added, or many moved from one state to another, and counted all at once.
 
 The triggers that keep the counts (`counting.py`) cost several times what the change itself does,
-once for every row; here they hold still, and the counts change by what is found in one look.
+once for every row; so for what is added there are none, for moves they hold still here, and the
+counts change by what is found in one look.
 Every function takes a connection inside a transaction.  What is not here: which moves are legal.
 """
 
@@ -105,12 +106,11 @@ _NEW_LINKS: Final = Prepared(
 
 
 @contextmanager
-def added_together(connection: Connection) -> Iterator[None]:
-    """Inside the block tasks, wishes and links may be added, and wishes wanted again."""
+def counted(connection: Connection) -> Iterator[None]:
+    """Tasks, wishes and links are added inside such a block, and nowhere else; what else changes
+    there the triggers count."""
     newest = [each.all(connection)[0][0] for each in _NEWEST]
-    _HOLD_STILL.change(connection)
     yield
-    _GO_ON.change(connection)
     changes: dict[Key, int] = {}
     for query, before in zip((_NEW_TASKS, _NEW_WISHES), newest, strict=False):
         for phase, state, *kind, cells in query.all(connection, newest=before):
