@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from sqlqueue import code_today, keys, pruning
 from sqlqueue.added import Added
-from sqlqueue.contact import Ask, Notice, expect, owner, recall, recall_looking
+from sqlqueue.contact import Notice, Owner, expect, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
@@ -53,6 +53,10 @@ HOME_FOLDERS: Final = frozenset(
 HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queue.db.recovered"))
 """Where one of these is, a home was, whatever became of its `queue.json`."""
 BATCH_TASKS: Final = 3000
+"""Of one message to a manager, who does nothing else for the tenth of a second that it takes."""
+BATCH_TASKS_ALONE: Final = 16_000
+"""With no manager: a commit writes nearly every page of the indexes of signatures, however few
+cells it adds, so that a million in few commits takes a fraction of the disk's time."""
 MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
 
@@ -216,7 +220,7 @@ def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
 
 
 def _add(
-    ask: Ask, home: Home, sweep: Sweep, declarations: Declarations, progress: Progress,
+    ask: Owner, home: Home, sweep: Sweep, declarations: Declarations, progress: Progress,
     set_aside: bool,
 ) -> tuple[Added, int]:  # fmt: skip
     """What was added, and the number by which the cells know this `init`."""
@@ -228,7 +232,9 @@ def _add(
             prepared = expect(ask(prepare), PreparedReply)
             added.set_aside = prepared.set_aside
             pruning.remember(ask, home, sweep)
-            for message in batches(sweep.tasks(), declarations.memories, given=prepared.given):
+            for message in batches(
+                sweep.tasks(), declarations.memories, prepared.given, ask.is_alone
+            ):
                 check()
                 added.add(expect(ask(message), AddedReply))
                 advance(len(message.tasks))
@@ -245,19 +251,33 @@ def _so_far(added: Added, cells: int) -> str:
 
 
 def batches(
-    tasks: Iterable[Task], memories: dict[str, ExperimentMemory], given: int = 0
+    tasks: Iterable[Task],
+    memories: dict[str, ExperimentMemory],
+    given: int = 0,
+    alone: bool = False,
 ) -> Iterator[AddTasks]:
-    """The tasks as messages, each below the size that the protocol allows."""
+    """The tasks as messages, each below the size that the protocol allows; `alone`: below that
+    cell by cell, since none is sent and nobody waits."""
     rest = iter(tasks)
-    while batch := [new_task(task) for task in islice(rest, BATCH_TASKS)]:
-        yield from _fitting(batch, memories, given)
+    most = BATCH_TASKS_ALONE if alone else BATCH_TASKS
+    while batch := [new_task(task) for task in islice(rest, most)]:
+        if alone and all(map(fits, batch)):
+            yield _message(batch, memories, given)
+        else:
+            yield from _fitting(batch, memories, given)
+
+
+def _message(
+    batch: list[NewTask], memories: dict[str, ExperimentMemory], given: int
+) -> AddTasks:
+    known = [memories[name] for name in sorted({task.experiment for task in batch})]
+    return AddTasks(tasks=batch, experiments=known, given=given)
 
 
 def _fitting(
     batch: list[NewTask], memories: dict[str, ExperimentMemory], given: int
 ) -> Iterator[AddTasks]:
-    known = [memories[name] for name in sorted({task.experiment for task in batch})]
-    message = AddTasks(tasks=batch, experiments=known, given=given)
+    message = _message(batch, memories, given)
     if fits(message):
         yield message
     elif len(batch) == 1:

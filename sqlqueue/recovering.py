@@ -268,7 +268,7 @@ def _added(home: Home, rebuild: Rebuild, texts: list[Text], progress: Progress) 
     sweep = load(texts, declarations)
     added = Added(notes=declarations.notes, directories=sweep.output_dirs())
     with progress(sweep.count, "Adding cells") as advance:
-        for message in batches(sweep.tasks(), declarations.memories):
+        for message in batches(sweep.tasks(), declarations.memories, alone=True):
             for phase, counts in rebuild.add(message).items():
                 before = added.phases.get(phase, PhaseCounts())
                 added.phases[phase] = summed(before, counts)

@@ -76,6 +76,8 @@ _TALLY_LINKS: Final = Prepared(
 )
 
 
+_NO_INDEX: Final = literal_column("0", Integer)
+"""Grouped by a sum, what is new is found by its row; else by an index, past all that is old."""
 _NEWEST: Final = tuple(
     Prepared(select(func.coalesce(func.max(column), literal_column("0"))).select_from(table))
     for table, column in (
@@ -94,14 +96,14 @@ _NEW_WISHES: Final = Prepared(
     .select_from(task_phases)
     .join(tasks, tasks.c.signature == _WISH.signature)
     .where(bindparam("newest") < _WISH_ROW, _WISH.withdrawn == literal_column("0"))
-    .group_by(_WISH.phase_id, tasks.c.state, *_KIND[:3])
+    .group_by(_NO_INDEX + _WISH.phase_id, tasks.c.state, *_KIND[:3])
 )
 _NEW_LINKS: Final = Prepared(
     select(task_output_dirs.c.directory_id, tasks.c.state, func.count())
     .select_from(task_output_dirs)
     .join(tasks, tasks.c.signature == task_output_dirs.c.signature)
     .where(task_output_dirs.c.id > bindparam("newest"))
-    .group_by(task_output_dirs.c.directory_id, tasks.c.state)
+    .group_by(_NO_INDEX + task_output_dirs.c.directory_id, tasks.c.state)
 )
 
 
