@@ -12,12 +12,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from sqlqueue import code_today, keys, pruning
 from sqlqueue.added import Added
+from sqlqueue.batches import batches
 from sqlqueue.contact import Notice, Owner, expect, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
@@ -25,7 +25,6 @@ from sqlqueue.errors import (
     DatabaseError,
     HomeError,
     Interrupted,
-    MessageTooLarge,
     SweepError,
 )
 from sqlqueue.figures import plural, thousands
@@ -34,14 +33,9 @@ from sqlqueue.interrupts import deferred
 from sqlqueue.plan.sweep import Sweep, load
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import (
-    MAX_MESSAGE_BYTES,
     AddedReply,
-    AddTasks,
-    ExperimentMemory,
-    NewTask,
     PrepareDirectories,
     PreparedReply,
-    fits,
 )
 from sqlqueue.sweep_files import Text, read_files
 from sqlqueue.visible import printable
@@ -52,11 +46,8 @@ HOME_FOLDERS: Final = frozenset(
 """All that is in a home whose making was interrupted."""
 HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queue.db.recovered"))
 """Where one of these is, a home was, whatever became of its `queue.json`."""
-BATCH_TASKS: Final = 3000
-"""Of one message to a manager, who does nothing else for the tenth of a second that it takes."""
-BATCH_TASKS_ALONE: Final = 16_000
-"""With no manager: a commit writes nearly every page of the indexes of signatures, however few
-cells it adds, so that a million in few commits takes a fraction of the disk's time."""
+STEP: Final = 1000
+"""Cells after which progress is shown."""
 MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
 
@@ -212,8 +203,8 @@ def _notes(sweep: Sweep, declarations: Declarations) -> list[str]:
 def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
     for number, task in enumerate(tasks, 1):
         yield task
-        if number % BATCH_TASKS == 0:
-            advance(BATCH_TASKS)
+        if number % STEP == 0:
+            advance(STEP)
 
 
 # --- adding -------------------------------------------------------------------------
@@ -247,62 +238,4 @@ def _so_far(added: Added, cells: int) -> str:
     return (
         f"interrupted: {thousands(added.total.cells)} of {plural(cells, 'cell')} are in the "
         "queue; run the same command again to add the rest"
-    )
-
-
-def batches(
-    tasks: Iterable[Task],
-    memories: dict[str, ExperimentMemory],
-    given: int = 0,
-    alone: bool = False,
-) -> Iterator[AddTasks]:
-    """The tasks as messages, each below the size that the protocol allows; `alone`: below that
-    cell by cell, since none is sent and nobody waits."""
-    rest = iter(tasks)
-    most = BATCH_TASKS_ALONE if alone else BATCH_TASKS
-    while batch := [new_task(task) for task in islice(rest, most)]:
-        if alone and all(map(fits, batch)):
-            yield _message(batch, memories, given)
-        else:
-            yield from _fitting(batch, memories, given)
-
-
-def _message(
-    batch: list[NewTask], memories: dict[str, ExperimentMemory], given: int
-) -> AddTasks:
-    known = [memories[name] for name in sorted({task.experiment for task in batch})]
-    return AddTasks(tasks=batch, experiments=known, given=given)
-
-
-def _fitting(
-    batch: list[NewTask], memories: dict[str, ExperimentMemory], given: int
-) -> Iterator[AddTasks]:
-    message = _message(batch, memories, given)
-    if fits(message):
-        yield message
-    elif len(batch) == 1:
-        raise MessageTooLarge(
-            f"phase {batch[0].phase!r}: the parameters of one cell take more than "
-            f"{MAX_MESSAGE_BYTES >> 20} MiB; give the experiment a file name instead"
-        )
-    else:
-        half = len(batch) // 2
-        yield from _fitting(batch[:half], memories, given)
-        yield from _fitting(batch[half:], memories, given)
-
-
-def new_task(task: Task) -> NewTask:
-    """The task as the wire wants it."""
-    return NewTask(
-        signature=task.signature,
-        phase=task.phase,
-        experiment=task.experiment,
-        parameters=cast("dict[str, Any]", task.parameters),
-        output_dir=task.output_dir,
-        seed=task.seed,
-        runtime_only=list(task.runtime_only),
-        priority=task.priority,
-        max_attempts=task.max_attempts,
-        timeout_seconds=task.timeout_seconds,
-        cost=task.cost,
     )

@@ -17,14 +17,11 @@ from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.schema import attempts, phases, results, tasks
 from sqlqueue.store.standing import Stands
 
-
 _CODES: Final = Prepared(
     select(tasks.c.signature, attempts.c.code_version)
     .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted)
     .join(attempts, attempts.c.id == results.c.attempt_id)
-    .where(
-        among(tasks.c.signature, "signatures"), tasks.c.state == quoted(State.COMPLETED.value)
-    )
+    .where(among(tasks.c.signature, "signatures"), tasks.c.state == quoted(State.COMPLETED.value))
 )
 
 

@@ -1,11 +1,12 @@
 """Counts that the database keeps by itself, so that `status` of a million tasks reads few rows.
 
 Triggers: whatever changes or removes a task, a wish or a link, by whichever statement, the counts
-are part of the same transaction; what adds some counts them itself (`recounting.counted`), since a
-table with a trigger on insertion takes half as long again to fill.  `tallies` counts tasks by state for each phase that wants them, and under
-phase 0 each task once; those that are to run by shape, those that wait by priority and by whether
-they are held too.  `directory_tallies` counts the links.  A migration holds its own copy.
-What moves many tasks at once counts them by itself too, and says so in `uncounted` meanwhile.
+are part of the same transaction.  What adds some counts them itself (`recounting.counted`): a table
+with a trigger on insertion takes half as long again to fill.  What moves many tasks at once does
+so too, and says so in `uncounted` meanwhile.
+`tallies` counts tasks by state for each phase that wants them, and under phase 0 each task once;
+those that are to run by shape, those that wait by priority and by whether they are held too.
+`directory_tallies` counts the links.  A migration holds its own copy.
 What is not here: reading them (`estimate.py`, `summary.py`), proving them (`tallied.py`).
 """
 

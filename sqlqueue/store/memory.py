@@ -76,9 +76,7 @@ def recall(connection: Connection, names: Collection[str]) -> list[ExperimentMem
     ]
 
 
-def _parameters(
-    connection: Connection, names: Collection[str]
-) -> dict[str, list[ParameterMemory]]:
+def _parameters(connection: Connection, names: Collection[str]) -> dict[str, list[ParameterMemory]]:
     """What is remembered of the parameters of those experiments, or of all."""
     query = select(experiment_parameters)
     if names:

@@ -98,7 +98,8 @@ _NEW_WISHES: Final = Prepared(
     .where(bindparam("newest") < _WISH_ROW, _WISH.withdrawn == literal_column("0"))
     .group_by(_NO_INDEX + _WISH.phase_id, tasks.c.state, *_KIND[:3])
 )
-_NEW_LINKS: Final = Prepared(
+NEW_ROWS: Final = (_NEW_TASKS, _NEW_WISHES)
+NEW_LINKS: Final = Prepared(
     select(task_output_dirs.c.directory_id, tasks.c.state, func.count())
     .select_from(task_output_dirs)
     .join(tasks, tasks.c.signature == task_output_dirs.c.signature)
@@ -114,11 +115,11 @@ def counted(connection: Connection) -> Iterator[None]:
     newest = [each.all(connection)[0][0] for each in _NEWEST]
     yield
     changes: dict[Key, int] = {}
-    for query, before in zip((_NEW_TASKS, _NEW_WISHES), newest, strict=False):
+    for query, before in zip(NEW_ROWS, newest, strict=False):
         for phase, state, *kind, cells in query.all(connection, newest=before):
             _note(changes, phase, State(state), kind, cells)
     _tally(connection, changes)
-    _tally_links(connection, _NEW_LINKS.all(connection, newest=newest[2]))
+    _tally_links(connection, NEW_LINKS.all(connection, newest=newest[2]))
 
 
 def move_all(connection: Connection, keys: Sequence[int], before: State, after: State) -> int:

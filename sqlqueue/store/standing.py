@@ -8,7 +8,7 @@ Every function takes a connection inside a transaction.  What is not here: new t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, func, literal_column, select
 from sqlalchemy.dialects.sqlite import Insert, insert
@@ -82,9 +82,7 @@ _AS_SAID: Final = (
     _WISH.withdrawn == literal_column("0"),
 )
 _GIVEN_AGAIN: Final = Prepared(
-    task_phases.update()
-    .where(*_AS_SAID)
-    .values(given=func.max(_WISH.given, bindparam("by_init")))
+    task_phases.update().where(*_AS_SAID).values(given=func.max(_WISH.given, bindparam("by_init")))
 )
 _WISHED: Final = Prepared(select(_WISH.signature).where(*_AS_SAID))
 _EXISTING: Final = Prepared(
