@@ -87,7 +87,8 @@ class Session:
                 self.close()
                 if condition.is_damage(error.orig):
                     self._look_for_damage()
-                raise StorageFailure(f"the database failed: {error.orig}") from error
+                why = condition.why_failed(self._home.database, error.orig)
+                raise StorageFailure(why) from error
 
     def _refuse_piecemeal(self) -> None:
         """That a transaction begins hangs on a listener.  Without one each statement would be

@@ -273,6 +273,19 @@ def is_damage(error: BaseException | None) -> bool:
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
+def why_failed(path: Path, error: BaseException | None) -> str:
+    """What a statement or a commit raised, in words for whoever waits for it."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_FULL"):
+        return (
+            f"{path}: there is no room left on its disk ({error}); make room: a manager that runs "
+            "goes on by itself, and workers keep their results until then"
+        )
+    if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return f"{path}: cannot be written just now ({error}); look after the disk that it is on"
+    return f"{path}: the database failed: {error}"
+
+
 def unreadable(path: Path, error: BaseException) -> DatabaseError:
     """What SQLite raised, with what to do about it."""
     if is_damage(error):
