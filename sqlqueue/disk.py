@@ -119,6 +119,15 @@ class Disk:
         finally:
             os.close(fd)
 
+    def note(self, path: Path, data: bytes) -> None:
+        """Writes over the beginning of a file of ours, unsynced: it outlives this process, and
+        perhaps not a loss of power."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.pwrite(fd, data, 0)
+        finally:
+            os.close(fd)
+
     def make_folders(self, path: Path, mode: int = 0o777, below: Path | None = None) -> None:
         """Makes the folder and what leads to it, each durable in the one above.
 
