@@ -71,9 +71,12 @@ class Queue:
 
     # --- acts -----------------------------------------------------------------------------
 
-    def status(self, own_writer: bool = True) -> None:
-        found = summary.figures(self.home, 0.0, own_writer=own_writer)
+    def status(self) -> None:
+        found = summary.figures(self.home, self.reader, 0.0)
         assert found["totals"]["running"]
+
+    def status_alone(self) -> None:
+        assert summary.offline_status(self.home)["totals"]["running"]
 
     def claim(self, count: int = 1) -> None:
         asked = (RequestTask(worker_id=f"claims{number}") for number in range(count))
@@ -92,7 +95,7 @@ class Queue:
 
 ACTS: dict[str, Callable[[Queue], None]] = {
     "status": Queue.status,
-    "status, no manager": lambda queue: queue.status(own_writer=False),
+    "status, no manager": Queue.status_alone,
     "a claim": Queue.claim,
     "64 claims": lambda queue: queue.claim(MANY),
     "a submission": Queue.submit,
