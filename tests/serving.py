@@ -14,7 +14,7 @@ import queue
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -82,8 +82,9 @@ class Echo:
             raise self.failing_start
         self._thread.start()
 
-    def put(self, job: Job) -> None:
-        self._jobs.put(job)
+    def put(self, jobs: Iterable[Job]) -> None:
+        for each in jobs:
+            self._jobs.put(each)
 
     def tick(self) -> None:
         self.ticks += 1

@@ -59,8 +59,7 @@ def test_the_manager_proves_its_queue_to_those_who_cannot_read_it(network_home: 
     writer = Writer(network_home, answered=lambda each: answers.extend(reply for _, reply in each))
     writer.start()
     try:
-        writer.put(Job(protocol.Audit(), "worker"))
-        writer.put(Job(protocol.Audit(), "owner"))
+        writer.put(Job(protocol.Audit(), each) for each in ("worker", "owner"))
     finally:
         writer.stop()
     assert [getattr(each, "code", None) for each in answers] == ["not_authorised", None]

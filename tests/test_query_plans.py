@@ -61,8 +61,8 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "its rows": (lambda c: records.standing(c, ["0" * 32]), "(signature=?)"),
     "its directories": (lambda c: records.directories_of(c, ["0" * 32]), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
-    "asked before": (lambda c: reading.requested(c, "w", "r"), "(worker_id=?)"),
-    "what runs": (reading.running, "ix_attempts_running_worker"),
+    "asked before": (lambda c: reading.requested(c, "w", "r"), "(request_id=?)"),
+    "what runs": (reading.running, "ix_attempts_request"),
 }
 SORTED = {"its directories", "runs that end"}
 """Those whose few rows are put in order."""

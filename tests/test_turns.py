@@ -133,7 +133,7 @@ class Held:
     def put(self, *names: str) -> None:
         for name in names:
             request = protocol.RequestTask(worker_id=name, count=1000)
-            self.writer.put(Job(request, "worker", name, name, units(request)))
+            self.writer.put([Job(request, "worker", name, name, units(request))])
 
     def stop(self, seconds: float) -> dict[str, Reply]:
         """What was answered when so much time passed between the signal and the next batch."""

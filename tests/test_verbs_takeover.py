@@ -77,7 +77,7 @@ def test_its_writer_ends_and_says_why(core: Core, last: str) -> None:
     core.desk = Desk(core.room.home)
     core.desk.committer.open()
     if last == "job":
-        writer.put(Job(result(1), "worker"))
+        writer.put([Job(result(1), "worker")])
     else:
         writer.tick()
     wait_until(lambda: writer.fatal, what="the writer giving up")

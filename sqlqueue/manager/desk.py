@@ -46,6 +46,8 @@ class Desk:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
+        self._outbox: list[Job] = []
+        """Asked for in this round of the loop."""
         self._generation = 0
         self._news = 0
         self._acted_on = 0
@@ -152,7 +154,22 @@ class Desk:
             raise self._writer.refusal
         question.news = self._news
         self._in_flight += 1
-        self._writer.put(Job(request, role, question, connection, question.units))
+        self._outbox.append(Job(request, role, question, connection, question.units))
+        if len(self._outbox) == 1:
+            self._loop.call_soon(self.hand_over)
+
+    def hand_over(self) -> None:
+        """Leaves with the writer what was read in this round of the loop.
+
+        All at once: woken by the first, it would commit that one alone, and hold up the reading of
+        the others meanwhile.
+        """
+        jobs, self._outbox = self._outbox, []
+        if jobs and self._writer.fatal is None:
+            self._writer.put(jobs)
+        elif jobs:
+            refused = protocol.error_reply(self._writer.refusal)
+            self._answered([(each, refused) for each in jobs])
 
     def answered(self, pairs: list[tuple[Job, protocol.Reply]]) -> None:
         """Called by the writer's thread, once for each batch that it committed."""
@@ -204,6 +221,7 @@ class Desk:
         for connection in tuple(self.connections):
             connection.stop_taking()
             connection.pump()
+        self.hand_over()
 
     def _end_waiting(self) -> None:
         for question in self._room.call(len(self._room)):

@@ -195,6 +195,7 @@ class Server:
 
     async def _tick_until_ended(self) -> None:
         while not self._ended.is_set():
+            self._desk.hand_over()  # what was heard counts before leases are judged
             self._writer.tick()
             self._desk.tick()
             await self._stay_reachable()

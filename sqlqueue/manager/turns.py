@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -71,11 +71,16 @@ class Turns(Generic[Item]):
 
     def put(self, item: Item, asker: Hashable, units: int = 1) -> None:
         """Leaves something to be taken when it is its asker's turn."""
+        self.put_all([(item, asker, units)])
+
+    def put_all(self, items: Iterable[tuple[Item, Hashable, int]]) -> None:
+        """The same of many, each with its asker and units; whoever waits sees all at once."""
         with self._changed:
-            line = self._of.setdefault(asker, deque())
-            line.append(_Waiting(item, units))
-            if len(line) == 1:
-                self._ring(line[0]).append(asker)
+            for item, asker, units in items:
+                line = self._of.setdefault(asker, deque())
+                line.append(_Waiting(item, units))
+                if len(line) == 1:
+                    self._ring(line[0]).append(asker)
             self._changed.notify()
 
     def take(self) -> list[Item]:

@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import cached_property
 from typing import Any, Final
@@ -107,9 +107,9 @@ class Writer:
         self._thread.start()
         self._opened.result()
 
-    def put(self, job: Job) -> None:
-        """Leaves a job; its answer comes through `answered`."""
-        self._waiting.put(job, job.asker, job.units)
+    def put(self, jobs: Iterable[Job]) -> None:
+        """Leaves jobs; their answers come through `answered`."""
+        self._waiting.put_all((each, each.asker, each.units) for each in jobs)
 
     def tick(self) -> None:
         """Time has passed: leases are judged after whatever waits was heard."""

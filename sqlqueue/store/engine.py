@@ -29,7 +29,7 @@ from sqlqueue.store.looking import BUSY_MILLISECONDS
 
 T = TypeVar("T")
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The newest migration; a test compares it with the folder."""
 
 

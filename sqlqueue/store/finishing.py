@@ -21,11 +21,11 @@ from sqlqueue.lifecycle import Event, Outcome, State, move
 from sqlqueue.store import records
 from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.queue import Report
-from sqlqueue.store.reading import TASK, Attempt, TaskRow, task_of
+from sqlqueue.store.reading import TASK, Attempt, TaskRow, results_for, task_of
 from sqlqueue.store.recounting import move_all
 from sqlqueue.store.schema import attempts, results, tasks
 
-_RESULT: Final = select(results.c.id).where(results.c.signature == tasks.c.signature)
+_RESULT: Final = select(results.c.id).where(results_for(tasks.c.signature))
 _RUNS: Final = Prepared(
     TASK.add_columns(
         tasks.c.id.label("key"),

@@ -18,8 +18,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     literal_column,
+    or_,
     select,
 )
+from sqlalchemy.sql.elements import ColumnElement
 
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.quick_json import read
@@ -132,10 +134,17 @@ _EPOCH = Prepared(select(meta.c.value).where(meta.c.key == quoted("epoch")))
 _TO_COME = tasks.c.state.in_([quoted(State.PENDING), quoted(State.RUNNING)])
 _UNFINISHED = Prepared(select(tasks.c.id).where(_TO_COME).limit(1))
 _ANY_TASK = Prepared(select(tasks.c.id).limit(1))
-_RESULTS = select(results.c.attempt_id, results.c.metrics, results.c.accepted).where(
-    results.c.signature == bindparam("signature")
-)
 
+
+def results_for(signature: ColumnElement[str]) -> ColumnElement[bool]:
+    """Every result of a task, said so that each of the two indexes gives those that it has."""
+    same = results.c.signature == signature
+    return or_(and_(same, results.c.accepted), and_(same, ~results.c.accepted))
+
+
+_RESULTS = select(results.c.attempt_id, results.c.metrics, results.c.accepted).where(
+    results_for(bindparam("signature"))
+)
 
 _NAMES = [column.name for column in TASK.selected_columns]
 _READ: dict[int, Callable[[Any], Any]] = {

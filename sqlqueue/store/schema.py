@@ -221,7 +221,7 @@ Index(
     attempts.c.worker_id,
     sqlite_where=_running,
 )
-Index("ix_attempts_request", attempts.c.request_id)
+Index("ix_attempts_request", attempts.c.request_id, sqlite_where=_running)
 
 # Every result that arrived, flattened.  The accepted one is the row in the CSVs.
 results = Table(
@@ -233,15 +233,11 @@ results = Table(
     Column("metrics", Text, nullable=False),
     Column("accepted", Boolean, nullable=False),
     Column("arrived_at", Float, nullable=False),
-    Index("ix_results_signature", "signature"),
 )
-_accepted: Final = text("accepted")
-Index(
-    "ix_results_accepted",
-    results.c.signature,
-    unique=True,
-    sqlite_where=_accepted,
-)
+# Each result is in one of them: in an index of signatures nearly each has a page of its own.
+_accepted, _further = text("accepted = 1"), text("accepted = 0")
+Index("ix_results_accepted", results.c.signature, unique=True, sqlite_where=_accepted)
+Index("ix_results_further", results.c.signature, sqlite_where=_further)
 
 # Workers that announced themselves.
 workers = Table(

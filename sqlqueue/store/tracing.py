@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, literal, select
 
 from sqlqueue.errors import UnknownTask, UsageError
 from sqlqueue.store import reading
@@ -123,7 +123,7 @@ def _results(connection: Connection, task: TaskRow) -> list[dict[str, Any]]:
         select(attempts.c.number.label("attempt"), results.c.metrics, results.c.arrived_at)
         .add_columns(results.c.accepted)
         .join(attempts, attempts.c.id == results.c.attempt_id)
-        .where(results.c.signature == task.signature)
+        .where(reading.results_for(literal(task.signature)))
         .order_by(results.c.accepted.desc(), results.c.id)
     )
     found = _rows(connection, query)
