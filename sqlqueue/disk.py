@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +158,8 @@ def _drop_name(source: Path, target: Path) -> None:
 
     Nobody can look and unlink in one; so it is renamed to what only we know, then looked at.
     """
+    import secrets  # a tenth of what `--help` takes, and needed for a person's files alone
+
     found = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
     with contextlib.suppress(FileNotFoundError):
         os.replace(source, found)

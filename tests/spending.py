@@ -63,6 +63,7 @@ def cost_of(home: Home, disk: CountingDisk, act: Callable[[], Any]) -> Spent:
         base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with _counted(spent):
         act()
+    disk.spent = Spent()  # what comes now is another's
     spent.log_bytes = home.database.with_name("queue.db-wal").stat().st_size
     return spent
 
