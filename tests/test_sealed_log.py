@@ -96,10 +96,11 @@ def database_in_place(room: Room) -> None:
     rewrite(room.home.database, room.home.database.read_bytes())
 
 
-def log_of_the_same_name(room: Room) -> None:
-    data = log_of(room).read_bytes()
-    log_of(room).unlink()
-    log_of(room).write_bytes(data)
+def log_of_another(room: Room) -> None:
+    """As good a log, which a manager of a copy left."""
+    other = room.copy(room.root.parent / "other")
+    killed(other, lambda desk: desk.say(result(2)))
+    shutil.copy(log_of(other), log_of(room))
 
 
 def log_that_began_anew(room: Room) -> None:
@@ -126,7 +127,7 @@ def a_copy(room: Room) -> None:
 
 
 BREAKING = [
-    older_database, database_in_place, log_of_the_same_name, log_that_began_anew, no_seal,
+    older_database, database_in_place, log_of_another, log_that_began_anew, no_seal,
     another_boot, a_copy,
 ]  # fmt: skip
 

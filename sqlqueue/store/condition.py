@@ -98,9 +98,9 @@ def refuse(home: Home) -> int:
 def glance(home: Home) -> None:
     """`refuse`, and a look at the pages where a log lies there and no manager runs: whoever
     reads would take it for part of the database, wherever it came from (`sealing.py`)."""
-    if refuse(home) and "-wal" in companions(home.database) and home.manager() is None:
-        if not sealing.holds(home):
-            check_pages(home.database)
+    left = refuse(home) and "-wal" in companions(home.database) and home.manager() is None
+    if left and not sealing.holds(home):
+        check_pages(home.database)
 
 
 def check_file(path: Path, *, surely: bool = False) -> None:

@@ -3,9 +3,8 @@
 A log that lies beside a database becomes part of it, wherever it came from; so where a process died
 every page is looked at, which takes long in a large queue.  Not where the seal holds: after a
 commit the writer notes how the database file looks, as it does of CSVs, and which log is that
-file's: its inode, and the numbers that SQLite draws whenever a log begins anew.  While both are as
-noted, what is in the log was committed upon this very file, and the two are what a clean stop would
-make one of.
+file's: by the numbers that SQLite draws whenever a log begins anew.  While both are as noted, what
+is in the log was committed upon this very file, and a clean stop would have made the two one.
 
 The note is not synced, since what a process wrote outlives its death.  What a loss of power leaves
 may be of any age: the note names the boot, and says nothing of another.  A death while the log is
@@ -16,7 +15,6 @@ What is not here: what is looked at instead (`condition.py`).
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -69,14 +67,14 @@ def _description(database: Path) -> bytes:
     """The database and its log as a note says it; empty where there is none to speak of."""
     try:
         with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as log:
-            salts, file = log.read(SALTS.stop)[SALTS], os.fstat(log.fileno())
+            salts = log.read(SALTS.stop)[SALTS]
         look = look_of(database.stat(follow_symlinks=False))
     except OSError:
         return b""
     boot = _boot()
     if not boot or len(salts) < SALTS.stop - SALTS.start:
         return b""
-    return f"{boot} {look} {file.st_dev}:{file.st_ino}:{salts.hex()}".encode()
+    return f"{boot} {look} {salts.hex()}".encode()
 
 
 @cache
