@@ -91,7 +91,7 @@ class Queue:
     # --- acts -----------------------------------------------------------------------------
 
     def status(self) -> None:
-        found = summary.figures(self.home, self.reader, 0.0)
+        found = summary.figures(self.home, self.reader)
         assert found["totals"]["running"]
 
     def status_alone(self) -> None:

@@ -168,7 +168,7 @@ class Writer:
         if self._alone:
             figures = summary.with_folders(self.home, self._asked())
         else:
-            figures = summary.figures(self.home, self._reader, self._wall())
+            figures = summary.figures(self.home, self._reader)
         busy_seconds, book = self.busy_seconds(), self._committer.book
         return live.with_live(figures, book, self._clock(), self.home, busy_seconds)
 

@@ -40,7 +40,7 @@ _looking: Final = threading.Lock()
 def offline_status(home: Home, wall: Callable[[], float] = time.time) -> dict[str, Any]:
     """The figures when no manager answers; `wall`: seconds since 1970."""
     with engine.Reader(home) as reader:
-        found = figures(home, reader, wall())
+        found = with_folders(home, reader.read(lambda each: from_database(each, wall())))
     found["private_copy"] = on_network(home.path)
     workers = (task for each in found["workers"] for task in each["tasks"])
     foretell(found, [], {each["task_id"]: each["left_seconds"] for each in workers})
@@ -59,12 +59,12 @@ def foretell(
         each["eta_seconds"] = forecast.phases.get(each.pop("key"), 0.0)
 
 
-def figures(home: Home, reader: engine.Reader, now: float) -> dict[str, Any]:
-    """Everything that the database and the folders tell, and more for a manager that knows more:
+def figures(home: Home, reader: engine.Reader) -> dict[str, Any]:
+    """What the database and the folders tell to a manager, which knows better who runs what:
     `key` names the record of each directory and phase, `work` is what is left, and how long it
     will take is not told yet (`foretell`).
     """
-    return with_folders(home, reader.read(lambda connection: from_database(connection, now)))
+    return with_folders(home, reader.read(_without_workers))
 
 
 def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +93,11 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
 
 def from_database(connection: Connection, now: float) -> dict[str, Any]:
     """Everything that one snapshot of the database tells; `now`: seconds since 1970."""
+    found = _without_workers(connection)
+    return found | {"workers": _workers(connection, found["work"], now)}
+
+
+def _without_workers(connection: Connection) -> dict[str, Any]:
     work = Work(connection)
     totals = counted(work.states(EVERY).items())
     finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
@@ -100,7 +105,6 @@ def from_database(connection: Connection, now: float) -> dict[str, Any]:
         "totals": totals,
         "phases": _phases(connection, work),
         "directories": _directories(connection),
-        "workers": _workers(connection, work, now),
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
