@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from core import Core, task
 from crash_proof import workshop
-from crash_scenarios import Room
+from crash_scenarios import MEMORY, Room, prepare
 
 from sqlqueue import protocol
 from sqlqueue.lifecycle import MAX_LOSSES
@@ -386,3 +386,20 @@ def test_nothing_is_done_where_no_transaction_began(core: Core) -> None:
     assert core.rows() == []
     core.submit(taken)
     assert len(core.rows()) == 2
+
+
+def test_a_full_disk_is_told_with_its_place_until_there_is_room(core: Core) -> None:
+    committer = core.desk.committer
+    assert committer._session._connection is not None
+    driver = committer._session._connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("PRAGMA max_page_count = 1")  # no page more than there are
+    many = protocol.AddTasks(tasks=[task(each) for each in range(300)], experiments=[MEMORY])
+    core.ok(prepare("a"))
+    told = core.refused(many, "storage_failure")
+    assert str(core.room.home.database) in told
+    assert "no room" in told
+    assert "make room" in told
+    assert committer.trouble == told
+    core.ok(many)
+    assert committer.trouble == ""

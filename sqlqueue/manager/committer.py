@@ -74,6 +74,8 @@ class Committer:
         self.book = Notebook(self.outputs, self.claims, breaker_cells)
         self.stopping: Callable[[], bool] = lambda: False
         """Whether what looks at every directory is to be left half done."""
+        self.trouble = ""
+        """Why the last commit failed, if it did."""
         self.done = False
         """Whether every task is finished, and there is one; as of the last commit."""
 
@@ -140,6 +142,7 @@ class Committer:
             except StorageFailure as error:
                 self.claims.forget()
                 self.outputs.unknown()
+                self.trouble = error.message
                 log.error("%s", error.message)
                 return self._refused(jobs, error)
             try:
@@ -157,7 +160,7 @@ class Committer:
             done = handing_out.done(connection)
         self._lock.check()  # what was committed to a file that another has replaced is no promise
         self.outputs.committed()
-        self.done = done
+        self.trouble, self.done = "", done
         for each in whole.after:
             each()
         return [(job, replies[id(job)]) for job in jobs]
@@ -176,7 +179,7 @@ class Committer:
                 settled = wishing.is_settling(connection)
                 wishing.settle_some(connection)
                 done = handing_out.done(connection)
-        self.done = done
+        self.trouble, self.done = "", done
         for each in context.after:
             each()
         return back or settled or ended > 0

@@ -22,17 +22,21 @@ LONG_SECONDS: Final = 5.0
 BUSY: Final = "the manager has been busy with one thing for {:.0f} s: does a disk not answer?"
 
 
+def busy(seconds: float) -> str:
+    """What is said of a writer that has been at one thing for so long, if that is long."""
+    return BUSY.format(seconds) if seconds > LONG_SECONDS else ""
+
+
 def with_live(
-    figures: dict[str, Any], book: Notebook, now: float, home: Home, busy_seconds: float
+    figures: dict[str, Any], book: Notebook, now: float, home: Home, stuck: str
 ) -> dict[str, Any]:
     """The figures with workers, progress and troubled directories as they are now.
 
-    `busy_seconds`: how long the writer has been at what it does.
+    `stuck`: why nothing at all is stored just now, if so.
     """
     trouble = book.outputs.trouble()
-    busy = BUSY.format(busy_seconds) if busy_seconds > LONG_SECONDS else None
     for each in figures["directories"]:
-        each["trouble"] = trouble.get(each.pop("key"), busy)
+        each["trouble"] = trouble.get(each.pop("key"), stuck or None)
     held: dict[str, list[Lease]] = {}
     for lease in book.leases:
         held.setdefault(lease.worker_id, []).append(lease)

@@ -169,8 +169,8 @@ class Writer:
             figures = summary.with_folders(self.home, self._asked())
         else:
             figures = summary.figures(self.home, self._reader)
-        busy_seconds, book = self.busy_seconds(), self._committer.book
-        return live.with_live(figures, book, self._clock(), self.home, busy_seconds)
+        stuck = self._committer.trouble or live.busy(self.busy_seconds())
+        return live.with_live(figures, self._committer.book, self._clock(), self.home, stuck)
 
     @cached_property
     def _reader(self) -> Reader:
@@ -272,6 +272,7 @@ class Writer:
         except LockLost:
             raise  # for good
         except StorageFailure as error:
+            self._committer.trouble = error.message
             log.error("%s", error.message)
 
     def _give_up(self, error: QueueError) -> None:
