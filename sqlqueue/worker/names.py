@@ -1,8 +1,9 @@
 """Worker names: `<host>-gpu0`, `<host>-cpu`, and `-2`, `-3` while an earlier one is in use.
 
 A name is held by a lock on its file, which the kernel drops when the holder dies: who
-gets the lock knows that nobody else works under that name.  What is not here: telling the
-manager so.
+gets the lock knows that nobody else works under that name.  Where the locks are those of one
+machine alone, its mark stands behind the host (`<host>-7c1e09ab-cpu`): another machine may have
+the same host name.  What is not here: telling the manager so; the mark (`machine.py`).
 """
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ def host() -> str:
     return socket.gethostname()[:MAX_HOST_CHARACTERS] or "localhost"
 
 
-def take(folder: Path, label: str) -> Name:
-    """The first name of this host and label that nobody holds."""
+def take(folder: Path, label: str, machine: str = "") -> Name:
+    """The first name of this host and label that nobody holds.
+
+    `machine`: the mark of this one, where the folder is not shared by all workers.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base = f"{re.sub('[^A-Za-z0-9._-]', '_', host())}-{label}"
+    base = "-".join(filter(None, (re.sub("[^A-Za-z0-9._-]", "_", host()), machine, label)))
     for number in count(1):
         suffix = "" if number == 1 else f"-{number}"
         try:
