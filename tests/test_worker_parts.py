@@ -186,8 +186,17 @@ def test_a_name_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
         assert holder.stdout is not None
         name = holder.stdout.readline().strip()
         assert not names.is_free(tmp_path, name)
+        assert not names.is_left(tmp_path, name)
         holder.kill()
     assert names.is_free(tmp_path, name)
+    assert names.is_left(tmp_path, name)
+
+
+def test_a_name_that_was_never_taken_was_not_left(tmp_path: Path) -> None:
+    (tmp_path / "secret.lock").touch()
+    for name in ("nobody-cpu", "../secret", "a\0b", "x" * 300, ""):
+        assert not names.is_left(tmp_path / "workers", name)
+        assert not names.is_left(tmp_path, name)
 
 
 def test_the_mark_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

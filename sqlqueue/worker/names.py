@@ -22,6 +22,10 @@ from typing import Final
 
 MAX_HOST_CHARACTERS: Final = 100
 
+_OTHERS: Final = "[^A-Za-z0-9._-]"
+"""What no name has in it."""
+_NAME: Final = re.compile("[A-Za-z0-9._-]+")
+
 log = logging.getLogger("sqlqueue.worker")
 
 
@@ -49,7 +53,7 @@ def take(folder: Path, label: str, machine: str = "") -> Name:
     `machine`: the mark of this one, where the folder is not shared by all workers.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base = "-".join(filter(None, (re.sub("[^A-Za-z0-9._-]", "_", host()), machine, label)))
+    base = "-".join(filter(None, (re.sub(_OTHERS, "_", host()), machine, label)))
     for number in count(1):
         suffix = "" if number == 1 else f"-{number}"
         try:
@@ -65,10 +69,22 @@ def take(folder: Path, label: str, machine: str = "") -> Name:
 def is_free(folder: Path, name: str) -> bool:
     """Whether nobody works under that name just now, as far as can be told."""
     path = folder / f"{name}.lock"
+    return not os.path.lexists(path) or _unlocked(path)
+
+
+def is_left(folder: Path, name: str) -> bool:
+    """Whether a worker that had that name has ended: its file is there, and nobody holds it.
+
+    `name` may be of any client.  False where that cannot be told.  A worker that begins in the
+    instant of the look may find the name in use, and gets the next one.
+    """
+    return bool(_NAME.fullmatch(name)) and _unlocked(folder / f"{name}.lock")
+
+
+def _unlocked(path: Path) -> bool:
+    """False also where the file cannot be opened."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return True
     except OSError:
         return False
     try:
