@@ -51,7 +51,8 @@ fuzz: setup ## Search for bytes that break decoder or sweep reader, each; FUZZ_S
 audit: setup ## Ask whether a dependency has a known vulnerability; what could not be asked fails
 	@$(BIN)/python tools/audit.py $(ARGS)
 
-bench: setup ## Measure throughput and start-up, side by side with the naive ways
+bench: setup ## Measure beside baselines and peers, and write docs/PERFORMANCE.md
+	@tools/setup_bench.sh
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: setup ## ruff and mypy --strict
@@ -64,8 +65,8 @@ format: setup ## Bring the code into shape
 	$(BIN)/ruff format .
 
 clean: ## Remove caches, demo/ and week/; never a queue or results of yours
-	rm -rf demo week build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf demo week sqlqueue-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-distclean: clean ## As clean, and .venv and the corpus of make fuzz too
-	rm -rf .venv fuzz-corpus
+distclean: clean ## As clean, and .venv, .venv-peers and the corpus of make fuzz too
+	rm -rf .venv .venv-peers fuzz-corpus

@@ -1,8 +1,12 @@
-"""`python -m benchmarks`: measures, and writes the page.
+"""`python -m benchmarks`: measures, and writes the page and its pictures.
 
---quick          everything once and small: only shows that it runs
+--quick          everything once and small: only shows that it runs; no peers, no pictures
+--million        `init` of a million cells too, which takes minutes
+--only PARTS     some parts, comma between: the page has what they measured
 --output FILE    where the page goes (default: docs/PERFORMANCE.md; `-`: the terminal)
 --folder DIR     where the queues are made: its disk is what is measured (default: here)
+--keep FILE      the figures as JSON besides
+--from FILE      measures nothing: the page of figures that were kept
 """
 
 from __future__ import annotations
@@ -13,64 +17,84 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from benchmarks import growing, machine, starting, throughput, training
-from benchmarks.measure import seconds_of
+from benchmarks import growing, machine, scale, starting, throughput, training, whole
+from benchmarks.measure import Figures, seconds_of
 from benchmarks.page import Run, page
-from benchmarks.throughput import CLIENTS, Size
 
-QUICK = Size(rows=CLIENTS, rounds=1, many=CLIENTS * 2, alone=5, naive=1, bare=5)
-FULL_SIZES, QUICK_SIZES = {1_000: 5, 20_000: 3, 100_000: 1}, {100: 1}
-"""How many cells, and how often each `init` is timed."""
-
-
-Found = TypeVar("Found")
+PARTS: dict[str, Callable[[Path, bool], Figures]] = {
+    "results": throughput.measure,
+    "whole": whole.measure,
+    "starting": starting.measure,
+    "growing": growing.measure,
+    "scale": scale.measure,
+    "training": training.measure,
+}
+"""By name what is measured, in this order; each takes a folder, and whether it is to be quick.
+Another part is added here, its section in `page.py`, its goals in `goals.py`."""
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--output", default="docs/PERFORMANCE.md")
-    parser.add_argument("--folder", type=Path, default=Path.cwd())
+    parser.add_argument("--million", action="store_true")
+    parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS")
+    parser.add_argument("--output", default="docs/PERFORMANCE.md", metavar="FILE")
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), metavar="DIR")
+    parser.add_argument("--keep", type=Path, metavar="FILE")
+    parser.add_argument("--from", type=Path, dest="kept", metavar="FILE")
     return parser.parse_args()
 
 
 def main() -> None:
     given = arguments()
-    text = page(measured(given.folder.resolve(), given.quick))
-    if given.output == "-":
-        print(text)
-    else:
-        Path(given.output).write_text(text, encoding="utf-8")
-        say(f"written: {given.output}")
-
-
-def measured(folder: Path, quick: bool) -> Run:
-    before = os.getloadavg()[0]
-    size, sizes = (QUICK, QUICK_SIZES) if quick else (Size(), FULL_SIZES)
-    tasks, runs = (100, 1) if quick else (2_000, 10)
-    shapes, turns = (training.QUICK_SHAPES, 1) if quick else (training.SHAPES, 5)
-    return Run(
+    folder = given.folder.resolve()
+    before, begun = os.getloadavg()[0], datetime.datetime.now()
+    found = Figures.load(given.kept.read_text()) if given.kept else measured(given, folder)
+    if given.keep:
+        given.keep.write_text(found.dump())
+    run = Run(
         machine=machine.described(folder),
-        command=" ".join(["python -m benchmarks", *(["--quick"] if quick else [])]),
+        command=" ".join(["make bench", *_said(given)]),
         date=f"{datetime.date.today():%d %B %Y}",
-        throughput=told("results per second", lambda: throughput.measure(folder, size)),
-        starting=told("start to end", lambda: starting.measure(folder, tasks, runs)),
-        tasks=tasks,
-        growing=told("large queues", lambda: growing.measure(folder, sizes)),
-        training=told("training", lambda: training.measure(folder, shapes, turns)),
+        minutes=(datetime.datetime.now() - begun).total_seconds() / 60,
+        quick=given.quick,
         load=(before, os.getloadavg()[0]),
+        found=found,
     )
+    write(run, given.output, draw=not given.quick and given.output != "-")
 
 
-def told(what: str, measure: Callable[[], Found]) -> Found:
-    """What `measure` returns; says how long it took."""
-    found: list[Found] = []
-    say(f"{what} ...")
-    seconds = seconds_of(lambda: found.append(measure()))
-    say(f"{what}: {seconds:.0f} s")
-    return found[0]
+def write(run: Run, output: str, draw: bool) -> None:
+    if output == "-":
+        print(page(run, pictures=False))
+        return
+    if draw:
+        from benchmarks import plots
+
+        plots.draw(run.found, Path(output).with_name("performance"))
+    Path(output).write_text(page(run, pictures=draw), encoding="utf-8")
+    say(f"written: {output}")
+
+
+def measured(given: argparse.Namespace, folder: Path) -> Figures:
+    found = Figures()
+    for name in given.only.split(","):
+        say(f"{name} ...")
+        seconds = seconds_of(lambda name=name: found.update(PARTS[name](folder, given.quick)))
+        say(f"{name}: {seconds:.0f} s")
+    if given.million:
+        growing.million(folder, found)
+    return found
+
+
+def _said(given: argparse.Namespace) -> list[str]:
+    """How this was asked for, without what names folders of this machine."""
+    said = [f"--{each}" for each in ("quick", "million") if getattr(given, each)]
+    return [f'ARGS="{" ".join(said)}"'] if said else []
 
 
 def say(text: str) -> None:

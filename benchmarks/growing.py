@@ -1,62 +1,66 @@
-"""What grows with the queue, and what must not: `init` of many cells, a claim among many.
+"""`init`: of many cells, of the same again, and of a directory that is to have what is there.
 
-What is not here: throughput of results (`throughput.py`).
+What is not here: what must not grow with a queue (`scale.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from benchmarks import bare, large
 from benchmarks.bench_queue import BenchQueue, bench_queue
-from benchmarks.measure import Series, seconds_of
+from benchmarks.measure import Figures, rounds
 
-KINDS = ("gpu", "cpu")
-CLAIMS = 200
-
-
-@dataclass
-class Growing:
-    """By number of cells: seconds of `init`, the first and again; milliseconds of a claim."""
-
-    first: dict[int, Series] = field(default_factory=dict)
-    again: dict[int, Series] = field(default_factory=dict)
-    claim: dict[tuple[int, str], Series] = field(default_factory=dict)
+SIZES = {1_000: 20.0, 20_000: 30.0, 100_000: 60.0}
+"""By number of cells how many seconds may pass before no further round is begun."""
+ROUNDS = 5
+LATER = 100_000
+LATER_SECONDS = 30.0
+MILLION = 1_000_000
 
 
-def measure(folder: Path, sizes: Mapping[int, int]) -> Growing:
-    """By size how many rounds: each `init` in a new folder; the claims in the last one."""
-    found = Growing()
-    for cells, rounds in sizes.items():
-        found.first[cells], found.again[cells] = Series(), Series()
-        for number in range(rounds):
-            with bench_queue(folder) as queue:
-                _time_init(queue, cells, found)
-                if number == rounds - 1:
-                    _time_claims(queue, cells, found)
+def measure(folder: Path, quick: bool) -> Figures:
+    """Seconds and megabytes of whole processes, `init/...`; each in a new folder."""
+    found = Figures()
+    sizes = {100: 1.0} if quick else dict(SIZES)
+    for cells, budget in sizes.items():
+        for _ in rounds(1 if quick else ROUNDS, budget):
+            _init(folder, cells, found)
+    _later(folder, 100 if quick else LATER, 1 if quick else ROUNDS, found)
     return found
 
 
-def _time_init(queue: BenchQueue, cells: int, found: Growing) -> None:
-    for series in (found.first, found.again):
-        series[cells].values.append(seconds_of(lambda: queue.init(cells)))
+def million(folder: Path, found: Figures) -> None:
+    """Once, since it takes minutes."""
+    _init(folder, MILLION, found)
 
 
-def _time_claims(queue: BenchQueue, cells: int, found: Growing) -> None:
-    queue.start()
-    with queue.connection() as ask:
-        for kind in KINDS:
-            found.claim[cells, kind] = Series(
-                [1000 * _claim(ask, kind) for _ in range(min(CLAIMS, cells // 4))]
-            )
+def _init(folder: Path, cells: int, found: Figures) -> None:
+    with bench_queue(folder) as queue:
+        for what in ("first", "again"):
+            seconds, megabytes = queue.init(cells)
+            found.add(f"init/{what}/{cells}", seconds)
+            found.add(f"init/{what}_mb/{cells}", megabytes)
+        found.add(f"init/bare/{cells}", bare.insert(queue.root / "bare.db", cells))
 
 
-def _claim(ask: Any, kind: str) -> float:
-    """Seconds from the request to the task, the commit between them included."""
-    answers: list[dict[str, Any]] = []
-    request = {"type": "request_task", "worker_id": f"claimer-{kind}", "worker_type": kind}
-    seconds = seconds_of(lambda: answers.append(ask(**request)))
-    assert answers[0]["type"] == "task"
-    return seconds
+def _later(folder: Path, rows: int, most: int, found: Figures) -> None:
+    """Directories that are added when so many tasks have a result."""
+    with bench_queue(folder) as queue:
+        large.make(queue, large.Plan(rows, rows))
+        found.add("later/rows", rows)
+        for number in rounds(most, LATER_SECONDS):
+            _one_later(queue, rows, number, found)
+        if most > 1:
+            queue.run("verify")
+
+
+def _one_later(queue: BenchQueue, rows: int, number: int, found: Figures) -> None:
+    sweep = large.Plan(rows, rows).sweep(rows)
+    sweep["phase0"]["output_dir"] = f"later_{number}"
+    queue.write({f"later_{number}": sweep["phase0"]}, "later.yaml")
+    seconds, megabytes = queue.run("init", "later.yaml")
+    found.add("later/seconds", seconds)
+    found.add("later/mb", megabytes)
+    to = queue.root / f"bare_{number}.csv"
+    found.add("later/bare_seconds", bare.copy_rows(queue.home / "queue.db", to))

@@ -1,30 +1,27 @@
 """`docs/PERFORMANCE.md`, from the figures of a run.
 
-Pure.  What is not here: measuring.  The words stand here, so that a new run brings new
+Pure.  What is not here: measuring, the goals (`goals.py`), the pictures (`plots.py`), what is said
+of queues of a million tasks (`page_scale.py`).  The words stand here, so that a new run brings new
 figures and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.growing import KINDS, Growing
-from benchmarks.measure import Series, short, table
-from benchmarks.throughput import CLIENTS, Throughput
-from benchmarks.training import Training
+from benchmarks import goals, page_scale, page_training
+from benchmarks.measure import Figures, Series, short, table
+from benchmarks.peers import programs
 
 WAYS = {
-    "many": f"sqlqueue, {CLIENTS} clients",
-    "alone": "sqlqueue, 1 client",
     "naive": "naive: both CSVs read and written anew with pandas",
     "bare": "bare loop: one commit, two synced appends per result",
-    "batched": f"bare loop: the same for every {CLIENTS} results",
+    "batched": "bare loop: the same for every 64 results",
 }
-RATIOS = [("many", "naive"), ("many", "bare"), ("many", "batched"), ("alone", "naive"),
-          ("alone", "bare")]  # fmt: skip
 PROCESSES = {
     "python": "`python -c pass`, for comparison",
+    "sqlalchemy": "`python -c 'import sqlalchemy'`, for comparison",
     "help": "`sqlqueue --help`",
     "up": "`sqlqueue status`, manager running",
     "down": "`sqlqueue status`, no manager",
@@ -39,131 +36,168 @@ class Run:
     load: tuple[float, float]
     command: str
     date: str
-    throughput: Throughput
-    starting: dict[str, Series]
-    tasks: int
-    growing: Growing
-    training: Training
+    minutes: float
+    quick: bool
+    found: Figures
 
 
-def page(run: Run) -> str:
-    """The whole page."""
-    parts = [
-        _head(run),
-        _throughput(run.throughput),
-        _starting(run.starting, run.tasks),
-        _growing(run.growing),
-        _training(run.training),
-        _reading(run.throughput),
-    ]
-    return "\n\n".join(parts) + "\n"
+def page(run: Run, pictures: bool) -> str:
+    """The whole page; a section of which nothing was measured is left out."""
+    picture = _picture if pictures else _no_picture
+    parts = [_head(run), _goals(run.found, picture)]
+    parts += [section(run.found, picture) for section in SECTIONS]
+    return "\n\n".join(each for each in parts if each) + "\n"
+
+
+def _picture(name: str, says: str) -> str:
+    return f"\n![{says}](performance/{name}.svg)\n"
+
+
+def _no_picture(*_: str) -> str:
+    return ""
+
+
+Picture = Callable[[str, str], str]
 
 
 def _head(run: Run) -> str:
     before, after = run.load
     busy = f"load average {before:.1f} when it began, {after:.1f} when it ended"
-    lines = "\n".join(f"* {each}" for each in (*run.machine, busy))
+    peers = [f"peers: {', '.join(programs.versions())}"] if run.found.has("whole/peer/") else []
+    small = ["a **quick** run: queues are small, and the figures mean nothing"] if run.quick else []
+    lines = "\n".join(f"* {each}" for each in (*small, *run.machine, *peers, busy))
     return f"""# Performance
 
-Written by `{run.command}` on {run.date}. Figures are medians, with the
-smallest and the largest of all rounds in brackets; what is compared took turns within one
-run.
+Written by `{run.command}` on {run.date}, in {run.minutes:.0f} minutes. Figures are medians, with
+the smallest and the largest of all rounds in brackets. What is compared took turns within this one
+run, and ratios are taken round by round: on another machine, or a busy day, they move far less
+than the figures do. How each is measured stands in [benchmarks/](../benchmarks/README.md).
 
 {lines}"""
 
 
-def _throughput(found: Throughput) -> str:
-    size = found.size
-    rates = [[WAYS[way], found.rates[way].text()] for way in WAYS]
-    ratios = [[f"{WAYS[one]} : {WAYS[other]}", found.rates[one].over(found.rates[other]).text(" x")]
-              for one, other in RATIOS]  # fmt: skip
-    ratio, bare = found.rates["many"].over(found.rates["bare"]), found.rates["bare"].values
-    spread = f"{short(min(bare))} to {short(max(bare))}"
+def _goals(found: Figures, picture: Picture) -> str:
+    says = "Each goal's ratio to its baseline, round by round"
+    return f"""## Goals
+
+{goals.judged(found)}
+{picture("ratios", says)}"""
+
+
+def _results(found: Figures, picture: Picture) -> str:
+    if not found.has("submit/bare"):
+        return ""
+    counts = _counts(found)
+    rates = [[f"sqlqueue, {count} client{'s' * (count != '1')}", found[f"submit/{count}"].text(),
+              found[f"submit/{count}"].over(found["submit/bare"]).text(" x"),
+              *_waits(found[f"submit/ack_ms/{count}"])] for count in counts]  # fmt: skip
+    rates += [[WAYS[way], found[f"submit/{way}"].text(),
+               found[f"submit/{way}"].over(found["submit/bare"]).text(" x"), "", ""]
+              for way in WAYS]  # fmt: skip
+    rows, number = found["submit/rows"].median, len(found["submit/bare"].values)
+    head = ["way", "results per second", "to the bare loop", "ack, median", "of 100 the slowest"]
     return f"""## Results per second
 
-Every result goes into the database and into two CSVs that hold {size.rows:,} rows before
-the first round; {size.rounds} rounds. A client submits a result, waits for its ack, and submits the
+Every result goes into the database and into two CSVs that hold {rows:,.0f} rows before
+the first round; rounds: {number}. A client submits a result, waits for its ack, and submits the
 next: an ack means that database and both CSVs are on stable storage. The clients are one
 process, the manager another.
 
-{table(["way", "results per second"], rates)}
-
-{table(["ratio, round by round", "times"], ratios)}
-
-With {CLIENTS} clients an ack took {short(found.typical_wait_ms)} ms in the median, \
-{short(found.wait_ms(0.99))} ms for the slowest of a hundred.
-
+{table(head, rates)}
+{picture("results", "Results per second by number of clients, beside the baselines")}
 * The **naive** way costs more the more rows there are, syncs nothing, and loses rows as soon
   as two processes do it at once. It is what a result costs in many a research script.
 * The **bare loop** is the least that keeps the promise for one result at a time: no socket,
   no protocol, no look at whose file it is, no lifecycle, no attempts, no links. What sqlqueue
-  reaches beyond it with {CLIENTS} clients comes from sharing one commit among whatever arrived
+  reaches beyond it with many clients comes from sharing one commit among whatever arrived
   during the last one.
-* How these two compare depends on the disk: the more a sync costs, the more there is to share.
-  Over the rounds the bare loop stored {spread} results per second, and the ratio
-  went from {short(min(ratio.values))} to {short(max(ratio.values))}; where a sync costs next
-  to nothing, the loop is quicker, and what limits sqlqueue is the processor.
-* A **lone client** can be quicker than the bare loop: sqlqueue syncs the directories side by
-  side, the loop one after the other.
 * The bare loop **in batches** shares its commits just so, and does none of the work: it is a
-  ceiling of the disk, and no program to compare with."""
+  ceiling of the disk.
+* How they compare depends on the disk: the more a sync costs, the more there is to share. Where it
+  costs next to nothing, what limits sqlqueue is the processor."""
 
 
-def _starting(found: dict[str, Series], tasks: int) -> str:
-    rows = [[text, found[key].text()] for key, text in PROCESSES.items()]
-    count = len(found["python"].values)
+def _counts(found: Figures) -> list[str]:
+    return [each for each in found.below("submit/") if each.isdigit()]
+
+
+def _waits(acks: Series) -> list[str]:
+    return [f"{short(acks.median)} ms", f"{short(acks.share(0.99))} ms"]
+
+
+def _whole(found: Figures, picture: Picture) -> str:
+    if not found.has("whole/together"):
+        return ""
+    peers = found.below("whole/peer/")
+    over = [f"whole/peer/{each}" for each in peers if each in ("huey", "litequeue")]
+    rows = [["64 light clients, report and next request together", *_rate(found, "together", over)],
+            ["64 light clients, one after the other", *_rate(found, "in_turn", over)]]  # fmt: skip
+    rows += [[f"`sqlqueue work`: {_crew(each)}", *_rate(found, f"work/{each}", over)]
+             for each in found.below("whole/work/")]  # fmt: skip
+    rows = [[*row, "nothing that was acked"] for row in rows]
+    rows += [[programs.BY_NAME[each].title, *_rate(found, f"peer/{each}", over),
+              programs.BY_NAME[each].loses] for each in peers]  # fmt: skip
+    gaps = [[_crew(each), *(found[f"whole/gap_ms/{each}/{what}"].text() for what in
+             ("median", "p99")), found[f"whole/overhead_ms/{each}"].text()]
+            for each in found.below("whole/work/")]  # fmt: skip
+    head = ["way", "tasks per second", *(f"to {each.rpartition('/')[2]}" for each in over),
+            "what a power cut loses"]  # fmt: skip
+    return f"""## Whole tasks, and the peers
+
+A task is requested, run and stored; all were there before. \
+Rounds: {len(found["whole/together"].values)}. Light clients run nothing.
+Workers and peers run a function that does nothing, on the two cores of this machine, as many
+processes as stand beside each. The peers are what their packages are, in an environment of their
+own; sqlqueue alone appends each result to a CSV besides, and supervises each run from outside.
+
+{table(head, rows)}
+{picture("peers", "Whole tasks per second, of sqlqueue and of its peers")}
+{_durability(peers)}
+From the end of one run to the beginning of the next on one runner, as the function itself sees it,
+in milliseconds; and what a task takes of a runner when it does nothing.
+
+{table(["workers", "gap, median", "gap, of 100 the longest", "per task"], gaps)}"""
+
+
+def _rate(found: Figures, key: str, over: Sequence[str]) -> list[str]:
+    mine = found[f"whole/{key}"]
+    return [mine.text(), *(mine.over(found[each]).text(" x") for each in over)]
+
+
+def _crew(key: str) -> str:
+    workers, slots = key.split("x")
+    return f"{workers} worker{'s' * (workers != '1')}, {slots} runner{'s' * (slots != '1')} each"
+
+
+def _durability(peers: Sequence[str]) -> str:
+    """What each peer does to keep what it has, and which could not be had."""
+    lines = [f"* **{programs.BY_NAME[each].title}**: {programs.BY_NAME[each].durable}"
+             for each in peers]  # fmt: skip
+    lines += [f"* **{each.title}** is not here: {why}" for each, why in programs.missing().items()]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _starting(found: Figures, _: Picture) -> str:
+    if not found.has("start/python"):
+        return ""
+    rows = [[text, found[f"start/{key}"].text(), *_to_bare(found, key)]
+            for key, text in PROCESSES.items()]  # fmt: skip
+    head = ["command", "ms", "to bare Python", "to `import sqlalchemy`"]
+    tasks, count = found["start/tasks"].median, len(found["start/python"].values)
     return f"""## From start to end of a command
 
-Whole processes on a queue of {tasks:,} tasks, {count} runs of each, in milliseconds.
-
-{table(["command", "ms"], rows)}"""
-
-
-def _growing(found: Growing) -> str:
-    inits = [[f"{cells:,}", found.first[cells].text(), found.again[cells].text(),
-              short(cells / found.first[cells].median)] for cells in found.first]  # fmt: skip
-    claims = [[f"{cells:,}", *(found.claim[cells, kind].text() for kind in KINDS)]
-              for cells in found.first]  # fmt: skip
-    return f"""## Large queues
-
-`sqlqueue init` of a sweep whose cells two phases want for two directories, as a whole process,
-in seconds; then the same command again, which adds nothing.
-
-{table(["cells", "first", "again", "cells per second"], inits)}
-
-A request for a task, one after the other over one connection, from the question to the
-answer, its commit included, in milliseconds: GPU workers get the largest tasks first, CPU
-workers the smallest.
-
-{table(["tasks", "claim by a GPU worker", "claim by a CPU worker"], claims)}"""
-
-
-def _training(found: Training) -> str:
-    rows = [[each.dataset, f"`{each.model_type}`, width {each.width_factor}",
-             f"{each.num_clients}, {each.optimizer}, {each.aggregator}",
-             found.product[each].text(), found.loop[each].text(),
-             found.product[each].over(found.loop[each]).text(" x")]
-            for each in found.product]  # fmt: skip
-    head = ["images", "model", "clients, optimizer, aggregator", "`poisoning`",
-            "straightforward loop", "ratio, round by round"]  # fmt: skip
-    return f"""## Rounds of training
-
-Rounds per second of the built-in experiment on the processor, with one thread, aggregation and
-validation included, and of the loop that one writes first: a `DataLoader` per client over its
-images, one model after another, with the same optimizer, clipping and aggregation. `mnist` has a
-thousand made-up images here.
+Whole processes on a queue of {tasks:,.0f} tasks, {count} runs of each, in turn, in milliseconds.
 
 {table(head, rows)}"""
 
 
-def _reading(found: Throughput) -> str:
-    pause = 1000 / found.rates["many"].median
-    return f"""## What this means
+def _to_bare(found: Figures, key: str) -> list[str]:
+    beside = "_up" if key == "up" else ""
+    return [found[f"start/{key}"].over(found[f"start/{each}{beside}"]).text(" x")
+            for each in ("python", "sqlalchemy")]  # fmt: skip
 
-* A result costs the same however many rows its CSVs have: rows are appended, never rewritten.
-* To keep this manager busy on this machine, a thousand workers would have to finish a run
-  every {short(pause)} s each. Runs take minutes to hours.
-* What a lone client waits for is the disk: a sync per directory, side by side, and one for
-  the database. Many clients share that wait, until the manager's processor is what limits.
-* A claim is found by an index in the order of priority and cost, so that the queue's length
-  hardly matters."""
+
+SECTIONS: Sequence[Callable[[Figures, Picture], str]] = (
+    _results, _whole, page_scale.growing, page_scale.million, _starting, page_training.training
+)  # fmt: skip
+"""Other parts of a run add theirs here."""

@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.bench_queue import bench_queue, command, environment
-from benchmarks.measure import Series, seconds_of
+from benchmarks.measure import Figures, seconds_of
 
 PYTHON = [sys.executable, "-c", "pass"]
+SQLALCHEMY = [sys.executable, "-c", "import sqlalchemy"]
 
 
-def measure(folder: Path, tasks: int, runs: int) -> dict[str, Series]:
-    """Milliseconds of `python -c pass`, `--help`, and `status` with and without a manager."""
-    found: dict[str, Series] = defaultdict(Series)
+def measure(folder: Path, quick: bool) -> Figures:
+    """Milliseconds of `--help`, of `status` with and without a manager, and of two that do
+    nothing but start: Python, and Python with the library that reads the database."""
+    tasks, runs = (100, 1) if quick else (2_000, 10)
+    found = Figures()
+    found.add("start/tasks", tasks)
     with bench_queue(folder) as queue:
         queue.init(tasks)
-        for _ in range(runs):
-            found["python"].values.append(process_ms(PYTHON, queue.root))
-            found["help"].values.append(process_ms(command("--help"), queue.root))
-            found["down"].values.append(process_ms(command("status"), queue.root))
-        queue.start()
-        for _ in range(runs):
-            found["up"].values.append(process_ms(command("status"), queue.root))
+        bare = {"python": PYTHON, "sqlalchemy": SQLALCHEMY}
+        for turns in ({"help": command("--help"), "down": command("status")},
+                      {"up": command("status")}):  # fmt: skip
+            if "up" in turns:
+                queue.start()
+            for _ in range(runs):
+                for name, arguments in (bare | turns).items():
+                    kind = f"{name}_up" if name in bare and "up" in turns else name
+                    found.add(f"start/{kind}", process_ms(arguments, queue.root))
     return found
 
 

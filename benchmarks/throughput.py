@@ -1,62 +1,51 @@
 """How many results per second, beside other ways to store them, in rounds that take turns.
 
-What is not here: how the other ways work (`ways.py`), and the page.
+What is not here: how the other ways work (`ways.py`), whole tasks (`whole.py`), and the page.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import statistics
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import ways
+from benchmarks import clients, large, ways
 from benchmarks.bench_queue import DIRECTORIES, BenchQueue, bench_queue
-from benchmarks.clients import submit_all
-from benchmarks.measure import Series
+from benchmarks.measure import Figures
 
 CLIENTS = 64
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done: rows that are there before, rounds, and results per round and way."""
+    """How much is done: rows that are there before, rounds, and per round and way how much:
+    results by number of clients, and those of the other ways."""
 
     rows: int = 10_000
-    rounds: int = 9
-    many: int = CLIENTS * 30
-    alone: int = 400
-    naive: int = 4
-    bare: int = 400
+    rounds: int = 5
+    results: tuple[tuple[int, int], ...] = (
+        (1, 200), (8, 600), (64, 3_200), (256, 3_072), (1000, 3_000)
+    )  # fmt: skip
+    naive: int = 2
+    bare: int = 300
+    batched: int = 64 * 150
 
 
-@dataclass
-class Throughput:
-    """Results per second of each way, by round, and how long acks took with many clients."""
-
-    size: Size
-    rates: dict[str, Series] = field(default_factory=lambda: defaultdict(Series))
-    waits_ms: list[float] = field(default_factory=list)
-
-    def wait_ms(self, share: float) -> float:
-        """So many of the acks came within so many milliseconds."""
-        return sorted(self.waits_ms)[int(share * (len(self.waits_ms) - 1))]
-
-    @property
-    def typical_wait_ms(self) -> float:
-        return statistics.median(self.waits_ms)
+QUICK = Size(rows=64, rounds=1, results=((1, 5), (64, 128), (100, 100)), naive=1, bare=5,
+             batched=128)  # fmt: skip
 
 
-def measure(folder: Path, size: Size) -> Throughput:
-    """All ways, one after the other, again and again."""
-    found = Throughput(size)
+def measure(folder: Path, quick: bool) -> Figures:
+    """All ways, one after the other, again and again: results per second, `submit/...`."""
+    size = QUICK if quick else Size()
+    found = Figures()
+    found.add("submit/rows", size.rows)
     with bench_queue(folder) as queue:
-        queue.init(size.rows + size.rounds * (size.many + size.alone))
+        tasks = size.rows + size.rounds * sum(each for _, each in size.results)
+        large.make(queue, large.Plan(tasks, size.rows, len(DIRECTORIES), same=True))
         queue.start()
-        submit(queue, CLIENTS, size.rows)
         files = _copies(queue, "naive"), _copies(queue, "bare")
         for _ in range(size.rounds):
             _round(queue, size, *files, found)
@@ -65,29 +54,32 @@ def measure(folder: Path, size: Size) -> Throughput:
 
 
 def _round(
-    queue: BenchQueue, size: Size, naive: Sequence[Path], bare: Sequence[Path], found: Throughput
+    queue: BenchQueue, size: Size, naive: Sequence[Path], bare: Sequence[Path], found: Figures
 ) -> None:
-    def many() -> float:
-        rate, waits = submit(queue, CLIENTS, size.many)
-        found.waits_ms += [1000 * each for each in waits]
-        return rate
-
-    measures: dict[str, Callable[[], float]] = {
-        "many": many,
+    ways_: dict[str, Callable[[], float]] = {
         "naive": lambda: ways.naive(naive, size.naive),
         "bare": lambda: ways.bare(queue.root, bare, size.bare, 1),
-        "alone": lambda: submit(queue, 1, size.alone)[0],
-        "batched": lambda: ways.bare(queue.root, bare, size.many, CLIENTS),
+        "batched": lambda: ways.bare(queue.root, bare, size.batched, CLIENTS),
     }
-    for way, rate in measures.items():
+    for count, results in size.results:
+        ways_[str(count)] = lambda count=count, results=results: _submit(
+            queue, count, results, found
+        )
+    for way, rate in ways_.items():
         os.sync()  # what one leaves unwritten must not burden the next
-        found.rates[way].values.append(rate())
+        found.add(f"submit/{way}", rate())
 
 
-def submit(queue: BenchQueue, clients: int, results: int) -> tuple[float, list[float]]:
+def _submit(queue: BenchQueue, count: int, results: int, found: Figures) -> float:
+    done = submit(queue, count, results)
+    found.add(f"submit/ack_ms/{count}", *(1000 * each for each in done.waits))
+    return done.rate
+
+
+def submit(queue: BenchQueue, count: int, results: int) -> clients.Done:
     """Claims beforehand; only the submitting is measured."""
-    share = results // clients
-    return submit_all(queue, {f"c{n}": queue.claim(f"c{n}", share) for n in range(clients)})
+    wanted = {f"c{number}": results // count for number in range(count)}
+    return clients.run("submit", queue, queue.claim(wanted))
 
 
 def _copies(queue: BenchQueue, way: str) -> list[Path]:

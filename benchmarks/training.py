@@ -10,14 +10,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Series
+from benchmarks.measure import Figures
 from benchmarks.straightforward import Loop
 from sqlqueue.experiments.poisoning.training import run
 from sqlqueue.experiments.run import Run
@@ -38,6 +38,13 @@ class Shape:
     aggregator: str = "fedavg"
     rounds: int = 2
 
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.dataset}, {self.model_type} of width {self.width_factor}, {self.num_clients} "
+            f"clients, {self.optimizer}, {self.aggregator}"
+        )
+
     def parameters(self, data_dir: Path) -> dict[str, Any]:
         return {
             "dataset": self.dataset, "model_type": self.model_type, "data_dir": str(data_dir),
@@ -56,20 +63,13 @@ SHAPES = (
     *(Shape("mnist", kind, width) for kind, width in
       (("lr", 1), ("lr", 4), ("lr", 16), ("cnn", 1), ("cnn", 4))),
 )  # fmt: skip
-QUICK_SHAPES = SHAPES[:2]
+TURNS = 5
 
 
-@dataclass
-class Training:
-    """Rounds per second of the product and of the loop, by shape and round."""
-
-    product: dict[Shape, Series] = field(default_factory=dict)
-    loop: dict[Shape, Series] = field(default_factory=dict)
-
-
-def measure(folder: Path, shapes: Sequence[Shape], turns: int) -> Training:
-    """Each shape so many times, one way and the other in turn."""
-    found = Training()
+def measure(folder: Path, quick: bool) -> Figures:
+    """Rounds per second by shape, `training/product/...` and `training/loop/...`, in turn."""
+    found = Figures()
+    shapes, turns = (SHAPES[:2], 1) if quick else (SHAPES, TURNS)
     root = Path(tempfile.mkdtemp(prefix="bench-", dir=folder))
     try:
         _write_mnist(root / "MNIST" / "raw")
@@ -80,13 +80,13 @@ def measure(folder: Path, shapes: Sequence[Shape], turns: int) -> Training:
     return found
 
 
-def _measure(shape: Shape, root: Path, turns: int, found: Training) -> None:
+def _measure(shape: Shape, root: Path, turns: int, found: Figures) -> None:
     parameters = shape.parameters(root)
-    found.product[shape], found.loop[shape] = Series(), Series()
     loop = Loop(parameters)
     for _ in range(turns):
-        found.product[shape].values.append(_rate(lambda tell: _product(parameters, root, tell)))
-        found.loop[shape].values.append(_rate(loop.run))
+        product = _rate(lambda tell: _product(parameters, root, tell))
+        found.add(f"training/product/{shape.name}", product)
+        found.add(f"training/loop/{shape.name}", _rate(loop.run))
 
 
 def _rate(train: Callable[[Callable[[], None]], None]) -> float:

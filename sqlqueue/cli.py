@@ -9,6 +9,7 @@ options (`options.py`), and what the commands do.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sqlqueue.added import Added
 
 HELP_COLUMNS: Final = 100
+COMPLETING: Final = "_SQLQUEUE_COMPLETE"
+"""Set by a shell that wants to know how a command line may go on, which is not among our words."""
 
 app = typer.Typer(
     name="sqlqueue",
@@ -240,7 +243,7 @@ app.add_typer(upkeep.app)
 def typed() -> int:
     """The command that was typed, to its exit status."""
     arguments = sys.argv[1:] or ["--help"]
-    command = command_of(app)
+    command = command_of(app, None if COMPLETING in os.environ else arguments)
     found: Any = command(args=arguments, prog_name="sqlqueue", standalone_mode=False)
     if found == EXIT_INTERRUPTED:
         raise KeyboardInterrupt

@@ -142,7 +142,7 @@ def _recalled(home: Home, names: Sequence[str]) -> list[ExperimentMemory]:
 
 
 @contextmanager
-def owner(home: Home, notice: Notice, disk: Disk | None = None) -> Iterator[Ask]:
+def owner(home: Home, notice: Notice, disk: Disk | None = None) -> Iterator[Owner]:
     """Asks the manager; with none, does what is asked itself, under the home's lock.
 
     Waits for another command that holds the lock and says so; raises `ManagerRunning`
@@ -150,28 +150,45 @@ def owner(home: Home, notice: Notice, disk: Disk | None = None) -> Iterator[Ask]
     replaced by whoever has the queue then: what was asked may be asked again.
     """
     with ExitStack() as stack:
-        reached = _reach(home, stack, notice, disk)
-
-        def ask(request: Request) -> Reply:
-            nonlocal reached
-            try:
-                return reached(request)
-            except (ManagerUnreachable, ManagerStopping):
-                reached = _reach(home, stack, notice, disk)
-                return reached(request)
-
-        yield ask
+        yield Owner(home, stack, notice, disk)
 
 
-def _reach(home: Home, stack: ExitStack, notice: Notice, disk: Disk | None) -> Ask:
-    for _ in _patiently(notice):
-        if manager_answers(home):
-            return stack.enter_context(Client(home, timeout_seconds=CHANGE_SECONDS)).request
+class Owner:
+    """Asks whoever has the queue."""
+
+    def __init__(self, home: Home, stack: ExitStack, notice: Notice, disk: Disk | None) -> None:
+        self._home = home
+        self._stack = stack
+        self._notice = notice
+        self._disk = disk
+        self.is_alone = False
+        """Whether that is this command, so that nobody waits while it does much at once."""
+        self._ask = self._reached()
+
+    def __call__(self, request: Request) -> Reply:
         try:
-            return _alone(home, stack, disk)
-        except ManagerRunning:
-            continue
-    return _alone(home, stack, disk)
+            return self._ask(request)
+        except (ManagerUnreachable, ManagerStopping):
+            self._ask = self._reached()
+            return self._ask(request)
+
+    def _reached(self) -> Ask:
+        for _ in _patiently(self._notice):
+            if manager_answers(self._home):
+                client = Client(self._home, timeout_seconds=CHANGE_SECONDS)
+                return self._stack.enter_context(client).request
+            try:
+                return self._alone()
+            except ManagerRunning:
+                continue
+        return self._alone()
+
+    def _alone(self) -> Ask:
+        from sqlqueue.manager.local import open_local
+
+        local = self._stack.enter_context(open_local(self._home, self._disk))
+        self.is_alone = True
+        return local.request
 
 
 def _patiently(notice: Notice) -> Iterator[None]:
@@ -182,9 +199,3 @@ def _patiently(notice: Notice) -> Iterator[None]:
     while time.monotonic() < end:
         time.sleep(RETRY_SECONDS)
         yield
-
-
-def _alone(home: Home, stack: ExitStack, disk: Disk | None) -> Ask:
-    from sqlqueue.manager.local import open_local
-
-    return stack.enter_context(open_local(home, disk)).request

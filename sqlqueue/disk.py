@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +118,15 @@ class Disk:
         finally:
             os.close(fd)
 
+    def note(self, path: Path, data: bytes) -> None:
+        """Writes over the beginning of a file of ours, unsynced: it outlives this process, and
+        perhaps not a loss of power."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.pwrite(fd, data, 0)
+        finally:
+            os.close(fd)
+
     def make_folders(self, path: Path, mode: int = 0o777, below: Path | None = None) -> None:
         """Makes the folder and what leads to it, each durable in the one above.
 
@@ -150,6 +158,8 @@ def _drop_name(source: Path, target: Path) -> None:
 
     Nobody can look and unlink in one; so it is renamed to what only we know, then looked at.
     """
+    import secrets  # a tenth of what `--help` takes, and needed for a person's files alone
+
     found = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
     with contextlib.suppress(FileNotFoundError):
         os.replace(source, found)

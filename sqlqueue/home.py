@@ -49,6 +49,11 @@ class Home:
         return self.path / "queue.db.recovered"
 
     @property
+    def seal(self) -> Path:
+        """Says how whoever wrote last left the database: see `store/sealing.py`."""
+        return self.path / "queue.db.seal"
+
+    @property
     def lock(self) -> Path:
         """Held (flock) by the one process that may write: a manager, or a lone command."""
         return self.path / "manager.lock"

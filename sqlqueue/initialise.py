@@ -12,20 +12,19 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from sqlqueue import code_today, keys, pruning
 from sqlqueue.added import Added
-from sqlqueue.contact import Ask, Notice, expect, owner, recall, recall_looking
+from sqlqueue.batches import batches
+from sqlqueue.contact import Notice, Owner, expect, owner, recall, recall_looking
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
     DatabaseError,
     HomeError,
     Interrupted,
-    MessageTooLarge,
     SweepError,
 )
 from sqlqueue.figures import plural, thousands
@@ -34,14 +33,9 @@ from sqlqueue.interrupts import deferred
 from sqlqueue.plan.sweep import Sweep, load
 from sqlqueue.plan.task import Task
 from sqlqueue.protocol import (
-    MAX_MESSAGE_BYTES,
     AddedReply,
-    AddTasks,
-    ExperimentMemory,
-    NewTask,
     PrepareDirectories,
     PreparedReply,
-    fits,
 )
 from sqlqueue.sweep_files import Text, read_files
 from sqlqueue.visible import printable
@@ -52,7 +46,8 @@ HOME_FOLDERS: Final = frozenset(
 """All that is in a home whose making was interrupted."""
 HOME_FILES: Final = frozenset(("queue.db", "manager.lock", "owner.secret", "queue.db.recovered"))
 """Where one of these is, a home was, whatever became of its `queue.json`."""
-BATCH_TASKS: Final = 1000
+STEP: Final = 1000
+"""Cells after which progress is shown."""
 MOST_NAMED: Final = 5
 """Folders named one by one before the rest is only counted."""
 
@@ -208,15 +203,15 @@ def _notes(sweep: Sweep, declarations: Declarations) -> list[str]:
 def _counting(tasks: Iterable[Task], advance: Advance) -> Iterator[Task]:
     for number, task in enumerate(tasks, 1):
         yield task
-        if number % BATCH_TASKS == 0:
-            advance(BATCH_TASKS)
+        if number % STEP == 0:
+            advance(STEP)
 
 
 # --- adding -------------------------------------------------------------------------
 
 
 def _add(
-    ask: Ask, home: Home, sweep: Sweep, declarations: Declarations, progress: Progress,
+    ask: Owner, home: Home, sweep: Sweep, declarations: Declarations, progress: Progress,
     set_aside: bool,
 ) -> tuple[Added, int]:  # fmt: skip
     """What was added, and the number by which the cells know this `init`."""
@@ -228,7 +223,9 @@ def _add(
             prepared = expect(ask(prepare), PreparedReply)
             added.set_aside = prepared.set_aside
             pruning.remember(ask, home, sweep)
-            for message in batches(sweep.tasks(), declarations.memories, given=prepared.given):
+            for message in batches(
+                sweep.tasks(), declarations.memories, prepared.given, ask.is_alone
+            ):
                 check()
                 added.add(expect(ask(message), AddedReply))
                 advance(len(message.tasks))
@@ -241,48 +238,4 @@ def _so_far(added: Added, cells: int) -> str:
     return (
         f"interrupted: {thousands(added.total.cells)} of {plural(cells, 'cell')} are in the "
         "queue; run the same command again to add the rest"
-    )
-
-
-def batches(
-    tasks: Iterable[Task], memories: dict[str, ExperimentMemory], given: int = 0
-) -> Iterator[AddTasks]:
-    """The tasks as messages, each below the size that the protocol allows."""
-    rest = iter(tasks)
-    while batch := [new_task(task) for task in islice(rest, BATCH_TASKS)]:
-        yield from _fitting(batch, memories, given)
-
-
-def _fitting(
-    batch: list[NewTask], memories: dict[str, ExperimentMemory], given: int
-) -> Iterator[AddTasks]:
-    known = [memories[name] for name in sorted({task.experiment for task in batch})]
-    message = AddTasks(tasks=batch, experiments=known, given=given)
-    if fits(message):
-        yield message
-    elif len(batch) == 1:
-        raise MessageTooLarge(
-            f"phase {batch[0].phase!r}: the parameters of one cell take more than "
-            f"{MAX_MESSAGE_BYTES >> 20} MiB; give the experiment a file name instead"
-        )
-    else:
-        half = len(batch) // 2
-        yield from _fitting(batch[:half], memories, given)
-        yield from _fitting(batch[half:], memories, given)
-
-
-def new_task(task: Task) -> NewTask:
-    """The task as the wire wants it."""
-    return NewTask(
-        signature=task.signature,
-        phase=task.phase,
-        experiment=task.experiment,
-        parameters=dict(task.parameters),
-        output_dir=task.output_dir,
-        seed=task.seed,
-        runtime_only=list(task.runtime_only),
-        priority=task.priority,
-        max_attempts=task.max_attempts,
-        timeout_seconds=task.timeout_seconds,
-        cost=task.cost,
     )

@@ -607,8 +607,8 @@ def encode(message: Message) -> bytes:
     return wire.encode(message, free_form=isinstance(message, _FREE_FORM))
 
 
-def fits(message: Message) -> bool:
-    """Whether the message is not longer than one may be."""
+def fits(message: Struct) -> bool:
+    """Whether a message, or a part of one, is not longer than a message may be."""
     return wire.fits(message, MAX_MESSAGE_BYTES)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from sqlqueue import keys
 from sqlqueue.added import Added, summed
+from sqlqueue.batches import batches
 from sqlqueue.declarations import Declarations, recall_nothing
 from sqlqueue.disk import Disk
 from sqlqueue.errors import (
@@ -31,7 +32,6 @@ from sqlqueue.errors import (
 from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.initialise import (
-    batches,
     read_checked,
     refuse_foreign,
     was_home,
@@ -268,7 +268,7 @@ def _added(home: Home, rebuild: Rebuild, texts: list[Text], progress: Progress) 
     sweep = load(texts, declarations)
     added = Added(notes=declarations.notes, directories=sweep.output_dirs())
     with progress(sweep.count, "Adding cells") as advance:
-        for message in batches(sweep.tasks(), declarations.memories):
+        for message in batches(sweep.tasks(), declarations.memories, alone=True):
             for phase, counts in rebuild.add(message).items():
                 before = added.phases.get(phase, PhaseCounts())
                 added.phases[phase] = summed(before, counts)

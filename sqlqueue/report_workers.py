@@ -15,6 +15,7 @@ from sqlqueue.visible import printable
 Figures = Mapping[str, Any]
 
 METRICS_SHOWN: Final = 3
+STOPPING: Final = "cancelled: stopping"
 
 _WORKERS: Final = (
     Column("WORKER", least=8),
@@ -51,7 +52,7 @@ def _running(task: Figures) -> list[str]:
         str(task["attempt"]),
         "" if seconds is None else duration(seconds),
         step(task),
-        metrics(task),
+        STOPPING if task.get("cancelled") else metrics(task),
     ]
 
 

@@ -13,6 +13,7 @@ import pytest
 from cli_queue import Place, place
 
 from conftest import Audits
+from sqlqueue import batches as batching
 from sqlqueue import contact, initialise, progress
 from sqlqueue.errors import Interrupted, ManagerRunning, MessageTooLarge
 from sqlqueue.home_lock import HomeLock
@@ -160,11 +161,11 @@ def test_ctrl_c_between_batches_leaves_whole_batches(
     whole = initialise.batches
 
     def small(
-        tasks: Iterable[Task], memories: dict[str, ExperimentMemory], given: int
+        tasks: Iterable[Task], memories: dict[str, ExperimentMemory], given: int, alone: bool
     ) -> Iterator[AddTasks]:
-        return interrupted(whole(tasks, memories, given))
+        return interrupted(whole(tasks, memories, given, alone))
 
-    monkeypatch.setattr(initialise, "BATCH_TASKS", 2)
+    monkeypatch.setattr(batching, "BATCH_TASKS_ALONE", 2)
     monkeypatch.setattr(initialise, "batches", small)
     file = here.root / here.sweep("a.yaml", "res_a", seeds=tuple(range(10)))
     with pytest.raises(Interrupted, match="4 of 20 cells are in the queue; run the same"):
@@ -191,17 +192,19 @@ MEMORY = {"e": ExperimentMemory(name="e", parameters=[])}
 
 
 def test_batches_are_full_but_never_too_long() -> None:
-    found = list(initialise.batches(tasks(2500, ""), MEMORY))
-    assert [len(each.tasks) for each in found] == [1000, 1000, 500]
-    long = list(initialise.batches(tasks(20, "x" * (1024 * 1024)), MEMORY))
+    found = list(batching.batches(tasks(2 * batching.BATCH_TASKS + 500, ""), MEMORY))
+    most = batching.BATCH_TASKS
+    assert [len(each.tasks) for each in found] == [most, most, 500]
+    long = list(batching.batches(tasks(20, "x" * (1024 * 1024)), MEMORY))
     assert [task.parameters["n"] for each in long for task in each.tasks] == list(range(20))
     assert max(len(encode(each)) for each in long) <= MAX_MESSAGE_BYTES
     assert all(isinstance(each, AddTasks) and each.experiments == [MEMORY["e"]] for each in long)
 
 
-def test_a_cell_that_no_message_holds_is_refused() -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_cell_that_no_message_holds_is_refused(alone: bool) -> None:
     with pytest.raises(MessageTooLarge, match="phase 'p'"):
-        list(initialise.batches(tasks(1, "x" * MAX_MESSAGE_BYTES), MEMORY))
+        list(batching.batches(tasks(1, "x" * MAX_MESSAGE_BYTES), MEMORY, alone=alone))
 
 
 # --- status -------------------------------------------------------------------------

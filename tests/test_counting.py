@@ -82,9 +82,10 @@ def test_a_count_that_is_off_is_found(core: Core, table: str) -> None:
 
 
 def test_the_migration_makes_the_triggers_of_the_code() -> None:
-    path = engine.migrations_folder() / "versions" / "0007_counting_together.py"
-    found = runpy.run_path(str(path))
-    assert list(found["TRIGGERS"]) == counting.statements()
+    folder = engine.migrations_folder() / "versions"
+    made = runpy.run_path(str(folder / "0007_counting_together.py"))["TRIGGERS"]
+    dropped = runpy.run_path(str(folder / "0009_counted_when_added.py"))["DROPPED"]
+    assert [each for each in made if each.split()[2] not in dropped] == counting.statements()
 
 
 def steps_of(core: Core, ask: Callable[[Connection], object]) -> list[str]:

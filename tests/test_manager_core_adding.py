@@ -8,9 +8,12 @@ import pytest
 from core import Core, task
 from crash_proof import workshop
 from crash_scenarios import MEMORY, Room, prepare
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sqlqueue import protocol
 from sqlqueue.protocol import PhaseCounts
+from sqlqueue.store import wishing
 
 
 @pytest.fixture
@@ -140,3 +143,48 @@ def test_only_the_owner_adds(core: Core) -> None:
         ((_, reply),) = core.desk.committer.process([Job(request, "worker")])
         assert isinstance(reply, protocol.Error)
         assert reply.code == "not_authorised"
+
+
+CELLS = st.builds(
+    task,
+    st.integers(0, 3),
+    phase=st.sampled_from(["p", "q", "r"]),
+    folder=st.sampled_from(["a", "b"]),
+    priority=st.integers(0, 2),
+    max_attempts=st.integers(1, 3),
+    timeout_seconds=st.none() | st.sampled_from([60.0, 90.0]),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(CELLS, max_size=8), max_size=4), st.data())
+def test_tasks_are_what_their_wishes_come_to_and_the_last_wish_holds(
+    batches: list[list[protocol.NewTask]], data: st.DataObject
+) -> None:
+    """However little was asked of the database where nothing seemed to change."""
+    said = {}
+    with workshop() as shop:
+        core = Core.begin(Room(shop.root / "room"))
+        for batch in batches:
+            core.add(*batch)
+            said |= {(each.phase, each.signature): each for each in batch}
+            if data.draw(st.booleans()):
+                core.ask(protocol.Cancel(select=[f"phase={data.draw(st.sampled_from('pqr'))}"]))
+                core.add(*batch)
+        with core.desk.committer.transaction() as connection:
+            assert connection.execute(wishing.come_to()).all() == []
+        wishes = core.sql(
+            "SELECT name, signature, p.priority, p.max_attempts, p.timeout_seconds "
+            "FROM task_phases p JOIN phases ON phases.id = phase_id"
+        )
+        assert {(phase, key): rest for phase, key, *rest in wishes} == {
+            key: [each.priority, each.max_attempts, each.timeout_seconds]
+            for key, each in said.items()
+        }
+        first = dict.fromkeys((e.signature, e.output_dir) for batch in batches for e in batch)
+        links = core.sql(
+            "SELECT signature, path FROM task_output_dirs l JOIN output_directories d "
+            "ON d.id = directory_id ORDER BY l.id"
+        )
+        assert links == list(first)
+        core.end()

@@ -105,6 +105,13 @@ class LiveHistory(History):
         for each in self.tasks.values():
             if (attempt := each.running) and attempt.worker == worker and each not in named:
                 each.end(attempt, "RELEASED")
+            gone = each.leaving
+            if (
+                gone
+                and gone.worker == worker
+                and (each not in named or each.of(worker) is not gone)
+            ):
+                gone.deadline = self.now
         assert reply.cancel == [each.task_id for each in named if not self._heard(each, worker)]
 
     @rule(worker=WORKERS, cell=CELLS, value=VALUES, dies=st.booleans())
@@ -143,7 +150,7 @@ class LiveHistory(History):
 
     @invariant()
     def leases_are_as_expected(self) -> None:
-        """Who runs what, as the manager itself keeps it in mind."""
+        """Who runs what, as the manager itself keeps it in mind; what was cancelled too."""
         if not hasattr(self, "core"):
             return
         count("model steps")
@@ -155,8 +162,8 @@ class LiveHistory(History):
         }
         expected: dict[str, set[tuple[str, int]]] = {}
         for each in self.tasks.values():
-            if attempt := each.running:
-                number = each.attempts.index(attempt) + 1
+            if attempt := each.running or each.leaving:
+                number = each.number_of(attempt)
                 expected.setdefault(attempt.worker, set()).add((each.task_id, number))
         assert found == expected
 

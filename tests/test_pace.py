@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sqlqueue.plan.pace import Paces, Seen, Shape, kind_of, shape_of
+from sqlqueue.plan.shaped import Shaped
 
 
 def shape(cost: float = 1.0, experiment: str = "m:f", **parameters: object) -> Shape:
@@ -85,3 +89,17 @@ def test_the_usual_kind_of_device_is_that_of_most_runs() -> None:
 def test_a_coarse_shape_has_no_parameters_and_a_rounded_cost() -> None:
     assert shape(0.0123, width=4).coarse.key == shape(0.0118, width=5).coarse.key
     assert shape(0.0123, width=4).coarse.cost == pytest.approx(0.01)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+CELLS = st.dictionaries(st.sampled_from(["seed", "workers", "a", "b", "c.d"]), VALUES)
+
+
+@given(st.lists(st.tuples(CELLS, st.sampled_from([1, 1.0, 2.5])), max_size=20))
+def test_a_shape_that_is_kept_in_mind_is_the_one_worked_out(
+    cells: list[tuple[dict[str, Any], float]],
+) -> None:
+    shaped = Shaped()
+    for parameters, cost in cells + cells:
+        found = shaped.of("m:f", parameters, ("workers",), cost)
+        assert found.key == shape_of("m:f", parameters, ("workers",), cost).key

@@ -12,7 +12,17 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sqlqueue.home import NAME, Home
-from sqlqueue.store import engine, finishing, pace, reading, records, starting, steering, wishing
+from sqlqueue.store import (
+    engine,
+    finishing,
+    pace,
+    reading,
+    records,
+    recounting,
+    starting,
+    steering,
+    wishing,
+)
 from sqlqueue.store.schema import tasks
 
 
@@ -86,6 +96,15 @@ def test_a_claim_looks_past_no_task_that_a_pause_holds(plans: Plans, smallest: b
     assert plans.found == [f"SCAN tasks USING INDEX ix_tasks_claim_{kind}"]
     query = f"SELECT sql FROM sqlite_schema WHERE name = 'ix_tasks_claim_{kind}'"
     assert "held = 0" in plans.connection.exec_driver_sql(query).scalar_one()
+
+
+def test_what_was_added_is_found_past_nothing_that_is_old(plans: Plans) -> None:
+    """Whatever a batch added is found by its row: else each costs more than the one before."""
+    for query in (*recounting.NEW_ROWS, recounting.NEW_LINKS):
+        plans.found.clear()
+        query.all(plans.connection, newest=0)
+        assert any("INTEGER PRIMARY KEY (rowid>?)" in step for step in plans.found), plans.found
+        assert not any(step.startswith("SCAN") for step in plans.found), plans.found
 
 
 def test_the_hint_is_for_sqlite_alone() -> None:

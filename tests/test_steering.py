@@ -95,11 +95,64 @@ def test_a_result_on_its_way_and_a_cancel_in_one_transaction(core: Core) -> None
     assert len(core.rows()) == 3
 
 
-def test_cancelled_while_running_it_may_be_taken_again_by_another(core: Core) -> None:
+def leaves(core: Core, how: str, old: protocol.TaskReply) -> None:
+    """The worker of a cancelled attempt runs it no more, and says so or not."""
+    if how == "says so":
+        core.ok(protocol.Release(task_id="p_0_0", worker_id="old", attempt=1, log_file="l"))
+        assert core.sql("SELECT outcome, log_file FROM attempts") == [("CANCELLED", "l")]
+    elif how == "failed":
+        core.fail(old, "old", attempt=1)
+        assert core.outcomes() == [("old", 1, "CANCELLED")]
+    elif how == "asks for more":
+        core.request("old", without=["m:f"])
+    elif how == "is silent":
+        core.pass_time(64)
+    else:
+        core.ok(protocol.Announce(worker_id="old"))
+        core.pass_time(4)
+
+
+@pytest.mark.parametrize("how", ["says so", "failed", "asks for more", "is silent", "starts anew"])
+@pytest.mark.parametrize("many", [False, True])
+def test_cancelled_while_running_it_is_for_nobody_until_its_worker_stopped(
+    core: Core, how: str, many: bool
+) -> None:
+    """Tried again at once it would run twice at once, in one folder."""
     core.add(task(0))
     old = core.take("old")
     say(core, Cancel, "p_0_0")
     say(core, Retry, "p_0_0")
+    asks = [protocol.RequestTask(worker_id=f"new{n}", want="p_0_0") for n in range(1 + many)]
+    assert {type(each) for each in core.desk.say(*asks)} == {NoTask}
+    assert isinstance(core.request("new", left_seconds=100.0, limit_seconds=100.0), NoTask)
+    assert core.beat(protocol.Held(task_id="p_0_0", attempt=1), worker="old").cancel == ["p_0_0"]
+    leaves(core, how, old)
+    replies = core.desk.say(*asks)
+    assert isinstance(replies[0], protocol.TaskReply)
+    assert replies[0].attempt == 2
+    assert {type(each) for each in replies[1:]} <= {NoTask}
+
+
+def test_nor_is_what_was_lost_before_taken_up_again_then(core: Core) -> None:
+    core.add(task(0))
+    core.take("lost")
+    core.pass_time(64)
+    core.take("old")
+    say(core, Cancel, "p_0_0")
+    say(core, Retry, "p_0_0")
+    assert core.beat(protocol.Held(task_id="p_0_0", attempt=1), worker="lost").cancel == ["p_0_0"]
+    core.ok(protocol.Release(task_id="p_0_0", worker_id="old", attempt=2))
+    assert core.beat(protocol.Held(task_id="p_0_0", attempt=1), worker="lost").cancel == []
+
+
+def test_a_late_result_of_a_cancelled_attempt_counts_and_the_next_one_is_stopped(
+    core: Core,
+) -> None:
+    core.add(task(0))
+    old = core.take("old")
+    say(core, Cancel, "p_0_0")
+    say(core, Retry, "p_0_0")
+    core.pass_time(64)
     new = core.take("new")
     assert (old.attempt, new.attempt) == (1, 2)
     assert core.beat(protocol.Held(task_id="p_0_0", attempt=1), worker="old").cancel == ["p_0_0"]

@@ -91,6 +91,8 @@ class Task:
     failures: int = 0
     losses: int = 0
     rerun_after: int = 0
+    leaving: Attempt | None = None
+    """Cancelled, and its worker has not said that it stopped: nobody else gets the task."""
 
     priority: int = 0
     max_attempts: int = 0
@@ -138,6 +140,11 @@ class Task:
         found = self.attempts[number - 1 : number] if number else []
         return next((each for each in found if each.worker == worker), None)
 
+    def is_over(self, attempt: Attempt) -> None:
+        """Its worker says so."""
+        if attempt is self.leaving:
+            self.leaving = None
+
     def end(self, attempt: Attempt, outcome: str) -> None:
         attempt.end(outcome)
         if outcome == "LOST":
@@ -163,6 +170,7 @@ class Task:
             attempt = Attempt(worker)
             self.attempts.append(attempt)
         attempt.value = value
+        self.is_over(attempt)
         if further:
             attempt.outcome = "SUPERSEDED"
             return False
@@ -314,6 +322,7 @@ class History(RuleBasedStateMachine):
         for each in unwanted:
             if attempt := each.running:
                 attempt.end("CANCELLED")
+                each.leaving = attempt
             each.state = "COMPLETED" if each.again else "CANCELLED"
 
     @rule(phase=SCOPES, cell=SOME)
@@ -390,8 +399,12 @@ class History(RuleBasedStateMachine):
     @rule(worker=WORKERS, kind=KINDS, lease=LEASES)
     def take(self, worker: str, kind: str, lease: float) -> None:
         reply = self.core.request(worker, worker_type=kind, lease_seconds=lease)
+        for each in self.tasks.values():
+            if each.leaving and each.leaving.worker == worker:
+                each.leaving = None
         waiting = [each for each in self.tasks.values() if each.state == "PENDING"]
-        pending = [each for each in waiting if not each.held and not self.paused]
+        free = [each for each in waiting if not each.held and not each.leaving]
+        pending = [] if self.paused else free
         if worker in self.drained or not pending:
             open_ = waiting or any(each.running for each in self.tasks.values())
             assert isinstance(reply, NoTask), reply
@@ -453,6 +466,7 @@ class History(RuleBasedStateMachine):
             self.core.refused(message, "illegal_move")
             return
         self.core.ok(message)
+        known.is_over(attempt)
         if attempt.outcome is None:
             known.end(attempt, outcome)
 
@@ -478,7 +492,7 @@ class History(RuleBasedStateMachine):
         if attempt is None:
             return False
         resumable = attempt.outcome in ("LOST", "RELEASED") and not known.is_of_before(attempt)
-        if resumable and known.state == "PENDING":
+        if resumable and known.state == "PENDING" and not known.leaving:
             attempt.outcome, known.state = None, "RUNNING"
         if attempt.outcome is None:
             attempt.deadline = self.now + attempt.lease_seconds
@@ -490,6 +504,8 @@ class History(RuleBasedStateMachine):
         for each in self.tasks.values():
             if (attempt := each.running) and attempt.worker == worker:
                 each.end(attempt, "RELEASED")
+            if each.leaving and each.leaving.worker == worker:
+                each.leaving.deadline = self.now
 
     # --- time -----------------------------------------------------------------------------
 
@@ -503,6 +519,8 @@ class History(RuleBasedStateMachine):
         for each in self.tasks.values():
             if (attempt := each.running) and attempt.deadline <= self.now:
                 each.end(attempt, "LOST")
+            if each.leaving and each.leaving.deadline <= self.now:
+                each.leaving = None
 
     @rule()
     @precondition(lambda self: bool(self.tasks))
@@ -512,6 +530,7 @@ class History(RuleBasedStateMachine):
 
     def all_leases_anew(self) -> None:
         for each in self.tasks.values():
+            each.leaving = None
             if attempt := each.running:
                 attempt.deadline = self.now + attempt.lease_seconds
 

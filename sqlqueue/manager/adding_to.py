@@ -27,8 +27,9 @@ def add_tasks(book: Notebook, request: protocol.AddTasks, context: Context) -> R
     keys = book.claims.keys(connection, (each.output_dir for each in request.tasks))
     seconds = book.estimates.paces(connection, context.now).usually
     added = adding.add(
-        connection, request.tasks, keys, context.wall, given=request.given, seconds=seconds
-    )
+        connection, request.tasks, keys, context.wall, given=request.given, seconds=seconds,
+        shaped=book.shaped,
+    )  # fmt: skip
     context.after.append(book.estimates.note)
     if added.due:
         _deliver_known(book, added.due, context)

@@ -25,6 +25,8 @@ log = logging.getLogger("sqlqueue.manager")
 
 def request_task(book: Notebook, request: protocol.RequestTask, context: Context) -> Reply:
     book.hear(request.worker_id, context, request.host, request.device, request.worker_type)
+    if not request.reserve:
+        book.leases.left(request.worker_id)
     tasks = _asked_before(book, request, context)
     if not tasks and (end := _why_ending(book, request.worker_id, context.connection)):
         return protocol.NoTask(done=done(context.connection), end=end)
@@ -78,12 +80,14 @@ def _pick(book: Notebook, request: protocol.RequestTask, context: Context) -> li
         if task is not None and _may_have(book, task, request, context):
             book.reservations.end(wanted)
             return [task]
-    limit = request.count + book.reservations.count(context.now)
+    leaving = book.leases.leaving
+    limit = request.count + book.reservations.count(context.now) + len(leaving)
     if deadline := _deadline(book, request):
         pending = _fitting(book, deadline, request, limit, context).tasks
     else:
         smallest = request.worker_type == "cpu"
         pending = reading.candidates(connection, smallest, limit, request.without)
+    pending = [each for each in pending if each[1] not in leaving]
     keys = book.reservations.choose(pending, request, context.now)
     found = [reading.task_by_key(connection, key) for key in keys]
     return [task for task in found if task is not None]
@@ -93,6 +97,7 @@ def _may_have(
     book: Notebook, task: TaskRow, request: protocol.RequestTask, context: Context
 ) -> bool:
     free = task.state is State.PENDING and not task.held
+    free = free and task.task_id not in book.leases.leaving
     if not free or task.experiment in request.without:
         return False
     deadline = _deadline(book, request)

@@ -43,6 +43,8 @@ def request_all(
         if _is_plain(each) and asked not in before:
             plain[place] = each
             before.add(asked)
+        if not each.reserve:
+            book.leases.left(each.worker_id)
     chosen = _choose(book, plain, context)
     return _begin(book, requests, chosen, context) if chosen else {}
 
@@ -54,7 +56,8 @@ def _is_plain(request: RequestTask) -> bool:
 def _choose(book: Notebook, plain: dict[int, RequestTask], context: Context) -> Chosen:
     """What each gets: what it reserved, else the first in order; no more from where there is not
     enough for one."""
-    names = [each.want for each in plain.values() if each.want is not None]
+    wishes = {each.want for each in plain.values() if each.want is not None}
+    names = wishes - book.leases.leaving
     wanted = starting.wanted(context.connection, names)
     shelf = _Shelf(book, plain.values(), context)
     found: dict[int, Free] = {}
@@ -81,7 +84,8 @@ class _Shelf:
         self._reservations = book.reservations
         self._context = context
         self._reserved = book.reservations.count(context.now)
-        self._most = sum(each.count for each in requests) + self._reserved
+        self._leaving = book.leases.leaving
+        self._most = sum(each.count for each in requests) + self._reserved + len(self._leaving)
         self._pending: dict[str, list[tuple[int, str]]] = {}
         self._taken: set[int] = set()
 
@@ -96,7 +100,8 @@ class _Shelf:
         kind = request.worker_type
         if kind not in self._pending:
             connection, smallest = self._context.connection, kind == "cpu"
-            self._pending[kind] = reading.candidates(connection, smallest, self._most)
+            found = reading.candidates(connection, smallest, self._most)
+            self._pending[kind] = [each for each in found if each[1] not in self._leaving]
         left = (each for each in self._pending[kind] if each[0] not in self._taken)
         head = list(islice(left, request.count + self._reserved))
         if len(head) < request.count:

@@ -64,7 +64,8 @@ def _resume(book: Notebook, held: protocol.Held, worker_id: str, context: Contex
     if attempt.outcome is None:
         return True  # begun, or taken up again, in this very transaction
     of_before = attempt.number <= task.rerun_after
-    if task.state is not State.PENDING or attempt.outcome not in _MAY_RESUME or of_before:
+    free = task.state is State.PENDING and task.task_id not in book.leases.leaving
+    if not free or attempt.outcome not in _MAY_RESUME or of_before:
         return False
     queue.resume(context.connection, task, attempt)
     book.grant_after(attempt, context)

@@ -9,7 +9,7 @@ Pure: the clock is an argument.  What is not here: what happens to a task whose 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ class Lease:
     """An attempt that somebody runs; `deadline` and `since` on the monotonic clock.
 
     `disowned`: its worker says that it does not hold it; over at once, whatever the deadline.
+    `cancelled`: the attempt has ended, and its worker has not said yet that it heard so: until then
+    or the deadline its task is not for anybody else.
     `first`: the step that was reported first, and when; `moved`: when the last one was.
     """
 
@@ -35,6 +37,7 @@ class Lease:
     total: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     disowned: bool = False
+    cancelled: bool = False
     first: tuple[float, float] | None = None
     moved: float = 0.0
 
@@ -77,15 +80,18 @@ class Leases:
 
     def __init__(self) -> None:
         self._held: dict[str, Lease] = {}
+        self._leaving: set[str] = set()
         self._looked_at: float | None = None
 
     def grant(self, attempt: Attempt, now: float) -> None:
         """Begins, or begins again, the lease of an attempt."""
         self._held[attempt.task_id] = Lease(attempt, now + attempt.lease_seconds, now)
+        self._leaving.discard(attempt.task_id)
 
     def settle(self, running: Iterable[Attempt], now: float) -> None:
         """From now on these attempts are known to run, and no others; each has one full lease."""
         known = {each.attempt.id: each for each in self._held.values()}
+        self._leaving.clear()
         self._held = {
             each.task_id: known.get(each.id) or Lease(each, now + each.lease_seconds, now)
             for each in running
@@ -95,7 +101,7 @@ class Leases:
     def renew(self, task_id: str, worker_id: str, number: int | None, now: float) -> Lease | None:
         """Renews the lease that the worker holds on the task; None when it holds none."""
         lease = self._held.get(task_id)
-        if lease is None or lease.worker_id != worker_id:
+        if lease is None or lease.worker_id != worker_id or lease.cancelled:
             return None
         if number is not None and number != lease.attempt.number:
             return None
@@ -114,6 +120,25 @@ class Leases:
         lease = self._held.get(attempt.task_id)
         if lease is not None and lease.attempt.id == attempt.id:
             del self._held[attempt.task_id]
+            self._leaving.discard(attempt.task_id)
+
+    def cancel(self, attempt: Attempt) -> None:
+        """The attempt is over, and its worker is still to hear of it."""
+        lease = self._held.get(attempt.task_id)
+        if lease is not None and lease.attempt.id == attempt.id:
+            lease.cancelled = True
+            self._leaving.add(attempt.task_id)
+
+    @property
+    def leaving(self) -> Set[str]:
+        """The tasks of cancelled attempts that may still run."""
+        return self._leaving
+
+    def left(self, worker_id: str) -> None:
+        """The worker asks for more: it runs nothing that was cancelled."""
+        for task_id in list(self._leaving):
+            if self._held[task_id].worker_id == worker_id:
+                self.drop(self._held[task_id].attempt)
 
     def lapsed(self, now: float) -> list[Lease]:
         """Those that are over, the longest first; after a stall, which renews all, only those
@@ -128,7 +153,8 @@ class Leases:
     def renew_all(self, now: float) -> None:
         """Nobody could be heard for a while: everyone gets one full lease."""
         for lease in self._held.values():
-            lease.deadline = max(lease.deadline, now + lease.attempt.lease_seconds)
+            if not lease.cancelled:
+                lease.deadline = max(lease.deadline, now + lease.attempt.lease_seconds)
 
     def __iter__(self) -> Iterator[Lease]:
         return iter(list(self._held.values()))

@@ -67,7 +67,12 @@ def _foretell(figures: dict[str, Any]) -> None:
         if not each["tasks"] and not each["drained"]
         if each["heard_seconds_ago"] < ASKING_SECONDS
     ]
-    left = {task["task_id"]: task["left_seconds"] for each in workers for task in each["tasks"]}
+    left = {
+        task["task_id"]: task["left_seconds"]
+        for each in workers
+        for task in each["tasks"]
+        if not task["cancelled"]
+    }
     foretell(figures, idle, left)
 
 
@@ -88,6 +93,7 @@ def _worker(
             {
                 "task_id": each.attempt.task_id,
                 "attempt": each.attempt.number,
+                "cancelled": each.cancelled,
                 "seconds": round(now - each.since, 1),
                 "left_seconds": _rounded(
                     each.left_seconds(work.expected(each.attempt.task_id), now)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sqlqueue.manager.estimates import Estimates
 from sqlqueue.manager.leases import Leases
 from sqlqueue.manager.reservations import Reservations
+from sqlqueue.plan.shaped import Shaped
 from sqlqueue.store.directories import Claims
 from sqlqueue.store.outputs import Outputs
 from sqlqueue.store.reading import Attempt
@@ -60,6 +61,7 @@ class Notebook:
         self.leases = Leases()
         self.reservations = Reservations()
         self.estimates = Estimates()
+        self.shaped = Shaped()
         self.workers: dict[str, WorkerSeen] = {}
         self.breaker_cells = breaker_cells
         """So many cells that fail alike pause their phase; 0: none do."""
@@ -71,6 +73,10 @@ class Notebook:
     def drop_after(self, attempt: Attempt, context: Context) -> None:
         """After the commit, the attempt has none."""
         context.after.append(lambda: self.leases.drop(attempt))
+
+    def cancel_after(self, attempt: Attempt, context: Context) -> None:
+        """After the commit, the attempt is over, which its worker has yet to hear."""
+        context.after.append(lambda: self.leases.cancel(attempt))
 
     def hear(
         self, worker_id: str, context: Context, host: str = "", device: str = "", kind: str = ""

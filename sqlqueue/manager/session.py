@@ -23,6 +23,7 @@ from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.store import condition, detaching, queue, reading
 from sqlqueue.store import engine as database
+from sqlqueue.store.sealing import Seal
 
 log = logging.getLogger("sqlqueue.manager")
 
@@ -40,6 +41,7 @@ class Session:
         self._lock = lock
         self._disk = disk
         self._begin = begin
+        self._seal = Seal(home, disk)
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._reread = False
@@ -83,11 +85,14 @@ class Session:
                 with self._connection.begin():
                     self._refuse_piecemeal()
                     yield self._connection
+                self._seal.note()
             except DBAPIError as error:
+                self._seal.drop()
                 self.close()
                 if condition.is_damage(error.orig):
                     self._look_for_damage()
-                raise StorageFailure(f"the database failed: {error.orig}") from error
+                why = condition.why_failed(self._home.database, error.orig)
+                raise StorageFailure(why) from error
 
     def _refuse_piecemeal(self) -> None:
         """That a transaction begins hangs on a listener.  Without one each statement would be

@@ -143,11 +143,14 @@ def cancel(book: Notebook, request: protocol.Cancel, context: Context) -> Steere
 
 
 def _cancel(book: Notebook, chosen: Sequence[Chosen], context: Context) -> None:
-    """The attempts end at once: their workers hear it with the next heartbeat."""
+    """The attempts end at once: their workers hear it with the next heartbeat.
+
+    Until they say so their tasks, tried again, are not handed out: nothing runs twice.
+    """
     for attempt in steering.cancel(context.connection, chosen):
         report = Report(attempt.worker_id, context.wall)
         queue.end_attempt(context.connection, attempt, Outcome.CANCELLED, report)
-        book.drop_after(attempt, context)
+        book.cancel_after(attempt, context)
 
 
 def set_priority(request: protocol.SetPriority, context: Context) -> SteeredReply:

@@ -139,6 +139,8 @@ def fail(book: Notebook, request: protocol.TaskFailed, context: Context) -> Repl
         book.drop_after(attempt, context)
         context.after.append(lambda: log_failed(task, attempt, outcome, state, request.error))
         breaking.failed(book, task.signature, outcome, request.error, context)
+    elif attempt.outcome is Outcome.CANCELLED:
+        _say_cancelled(book, attempt, report_of(request, context), context)
     return Ack()
 
 
@@ -149,7 +151,19 @@ def release(book: Notebook, request: protocol.Release, context: Context) -> Repl
     if attempt.outcome is None:
         ran = (request.code_version, request.log_file, _json(request.versions))
         give_back(book, task, attempt, request.reason or "released", context, ran)
+    elif attempt.outcome is Outcome.CANCELLED:
+        report = Report(
+            attempt.worker_id, context.wall, code_version=request.code_version,
+            log_file=request.log_file, versions=_json(request.versions),
+        )  # fmt: skip
+        _say_cancelled(book, attempt, report, context)
     return Ack()
+
+
+def _say_cancelled(book: Notebook, attempt: Attempt, report: Report, context: Context) -> None:
+    """Its worker has ended a cancelled attempt: what it ran with, and that it runs no more."""
+    queue.end_attempt(context.connection, attempt, Outcome.CANCELLED, report)
+    book.drop_after(attempt, context)
 
 
 def give_back(

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any, Final
 
 from sqlqueue import protocol
@@ -30,6 +31,7 @@ from sqlqueue.manager.intake import Intake
 from sqlqueue.manager.turns import Turns
 from sqlqueue.protocol import Reply
 from sqlqueue.store import summary
+from sqlqueue.store.engine import Reader
 from sqlqueue.store.lanes import LIMIT_SECONDS, Lanes
 
 __all__ = ["Job", "Writer"]
@@ -166,9 +168,14 @@ class Writer:
         if self._alone:
             figures = summary.with_folders(self.home, self._asked())
         else:
-            figures = summary.figures(self.home, self._wall(), own_writer=True)
+            figures = summary.figures(self.home, self._reader)
         busy_seconds, book = self.busy_seconds(), self._committer.book
         return live.with_live(figures, book, self._clock(), self.home, busy_seconds)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        """One for every look: what an engine has compiled is half of what a look costs."""
+        return Reader(self.home, own_writer=True)
 
     def _asked(self) -> dict[str, Any]:
         look: Look = Future()

@@ -72,7 +72,9 @@ def finish(waiting: Sequence[Waiting], runners: Sequence[Runner]) -> dict[Hashab
 
     Runners of a kind of device that knows no duration of anything are left out.
     """
-    able = [each for each in runners if all(each.kind in waits.seconds for waits in waiting)]
+    kinds = {each.kind for each in runners}
+    known = {kind for kind in kinds if all(kind in waits.seconds for waits in waiting)}
+    able = [each for each in runners if each.kind in known]
     if waiting and not able:
         return None
     return _Play(waiting, able).run()
@@ -89,6 +91,8 @@ class _Play:
         self._turn_seconds = work_seconds / max(STEPS, STEPS_EACH * len(runners))
         self._runners = runners
         self._lines = {smallest: self._line(smallest) for smallest in (False, True)}
+        self._seconds: dict[str, list[float]] = {}
+        self._most: dict[str, list[int]] = {}
 
     def _line(self, smallest_first: bool) -> list[int]:
         """The places, the last to be taken first."""
@@ -101,24 +105,32 @@ class _Play:
         return sorted(range(len(self._waiting)), key=order, reverse=True)
 
     def run(self) -> dict[Hashable, float]:
-        ends: dict[Hashable, float] = {each.key: 0.0 for each in self._waiting}
+        """A thousand runners take tens of thousands of turns: what a turn needs lies ready."""
+        left, total = self._left, self._total
+        ends = [0.0] * len(left)
+        plans = [self._plan(each) for each in self._runners]
         free = [(each.busy_seconds, number) for number, each in enumerate(self._runners)]
         heapq.heapify(free)
-        while self._total:
+        while total:
             begin, number = free[0]
-            place = self._next(self._runners[number].smallest_first)
-            each = self._waiting[place]
-            seconds = each.seconds[self._runners[number].kind]
-            count = min(self._left[place], max(1, int(self._turn_seconds / max(seconds, 1e-9))))
-            self._left[place] -= count
-            self._total -= count
-            end = begin + count * seconds
-            ends[each.key] = max(ends[each.key], end)
+            line, seconds, most = plans[number]
+            while not left[line[-1]]:
+                line.pop()
+            place = line[-1]
+            count = most[place] if most[place] < left[place] else left[place]
+            left[place] -= count
+            total -= count
+            end = begin + count * seconds[place]
+            if end > ends[place]:
+                ends[place] = end
             heapq.heapreplace(free, (end, number))
-        return ends
+        return {each.key: end for each, end in zip(self._waiting, ends, strict=True)}
 
-    def _next(self, smallest_first: bool) -> int:
-        line = self._lines[smallest_first]
-        while not self._left[line[-1]]:
-            line.pop()
-        return line[-1]
+    def _plan(self, runner: Runner) -> tuple[list[int], list[float], list[int]]:
+        """The line that a runner takes from, and by place the seconds of a cell and how many it
+        takes at a time; runners that are alike share them."""
+        kind = runner.kind
+        if kind not in self._seconds:
+            found = self._seconds[kind] = [each.seconds[kind] for each in self._waiting]
+            self._most[kind] = [max(1, int(self._turn_seconds / max(s, 1e-9))) for s in found]
+        return self._lines[runner.smallest_first], self._seconds[kind], self._most[kind]

@@ -70,8 +70,11 @@ def shape_of(
     return _shape(experiment, cost, kept)
 
 
+_encode: Final = json.JSONEncoder(sort_keys=True, default=str).encode
+
+
 def _shape(experiment: str, cost: float, parameters: Mapping[str, Any]) -> Shape:
-    text = json.dumps([experiment, cost, parameters], sort_keys=True, default=str)
+    text = _encode([experiment, cost, parameters])
     key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return Shape(experiment, cost, parameters, key)
 

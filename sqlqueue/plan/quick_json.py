@@ -9,13 +9,13 @@ Pure.
 from __future__ import annotations
 
 import json
-from math import isfinite
 from typing import Any, Final
 
 import msgspec
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder()
+_PLAIN: Final = frozenset({int, float, bool, str, type(None)})
 
 
 def written(value: Any) -> str:
@@ -24,17 +24,23 @@ def written(value: Any) -> str:
         data = _encoder.encode(value)
     except (TypeError, ValueError, OverflowError):
         return json.dumps(value)
-    if b"null" in data and not _is_finite(value):
+    if b"null" in data and data.count(b"null") > nones(value):
         return json.dumps(value)
     return data.decode()
 
 
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return isfinite(value)
+def nones(value: Any) -> int:
+    """How often None stands in mappings and lists, at whatever depth: so often `null` is written
+    for it, and oftener where something is not finite (or a text has that word in it)."""
     if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, list | tuple) or all(map(_is_finite, value))
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        return value is None
+    count = value.count(None)
+    for each in value:
+        if type(each) not in _PLAIN:
+            count += nones(each)
+    return count
 
 
 def read(text: str) -> Any:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -106,8 +106,18 @@ def _is_late(declared: Parameter) -> bool:
 
 def seal(experiment: str, entries: Iterable[str]) -> Signature:
     """The digest of the entries of all parameters, sorted by name."""
-    text = f"[{json.dumps(experiment)},{{{''.join(entries)[1:]}}}]"
-    return Signature(hashlib.sha256(text.encode("ascii")).hexdigest()[:32])
+    return sealer(experiment)(entries)
+
+
+def sealer(experiment: str) -> Callable[[Iterable[str]], Signature]:
+    """`seal` for many cells of one experiment."""
+    head = f"[{json.dumps(experiment)},{{"
+
+    def seal(entries: Iterable[str]) -> Signature:
+        text = f"{head}{''.join(entries)[1:]}}}]"
+        return Signature(hashlib.sha256(text.encode("ascii")).hexdigest()[:32])
+
+    return seal
 
 
 # --- code grows ---------------------------------------------------------------------

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NewType
 
+from msgspec import Struct
+
 from sqlqueue.plan.command import Command
 
 Signature = NewType("Signature", str)
@@ -85,8 +87,7 @@ class Experiment:
         return next((each for each in self.parameters if each.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One cell of one phase, ready to be added: what runs, with what, for which directory.
 
     `parameters`: complete, defaults filled in, runtime-only ones included, in the order of

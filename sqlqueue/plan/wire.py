@@ -14,8 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from sqlqueue.errors import MessageTooLarge, ProtocolError
+from sqlqueue.plan.quick_json import nones
 
 _encoder: Final = msgspec.json.Encoder()
+_HOLDERS: Final = frozenset({dict, list})
 
 
 def encode(message: msgspec.Struct, *, free_form: bool) -> bytes:
@@ -45,10 +47,19 @@ def _free_form(message: msgspec.Struct) -> bytes:
 
 
 def _nones(message: msgspec.Struct) -> int:
-    """How many of its fields are written as `null`; where defaults are left out, perhaps more."""
-    if message.__struct_config__.omit_defaults:
-        return 0
-    return sum(getattr(message, name) is None for name in message.__struct_fields__)
+    """How often it holds None that is written as `null`, or fewer: a field that is None may be
+    left out where that is its default."""
+    leaves_out = message.__struct_config__.omit_defaults
+    count = 0
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if value is None:
+            count += not leaves_out
+        elif isinstance(value, list) and value and isinstance(value[0], msgspec.Struct):
+            count += sum(_nones(each) for each in value if isinstance(each, msgspec.Struct))
+        elif type(value) in _HOLDERS:
+            count += nones(value)
+    return count
 
 
 def decode(

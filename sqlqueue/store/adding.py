@@ -7,76 +7,33 @@ several wishes come to (`wishing.py`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, func, literal_column, select, true
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import Connection, bindparam, select, true
+from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import MAX_LOSSES, Event, State, move
-from sqlqueue.plan.pace import Shape, shape_of
+from sqlqueue.plan.pace import Shape
 from sqlqueue.plan.quick_json import written
+from sqlqueue.plan.shaped import Shaped
 from sqlqueue.protocol import NewTask, PhaseCounts
-from sqlqueue.store import pace, wishing
+from sqlqueue.store import pace, standing, wishing
 from sqlqueue.store.added import Tally
 from sqlqueue.store.prepared import Prepared, among, listed
-from sqlqueue.store.recounting import added_together
-from sqlqueue.store.schema import (
-    phases,
-    results,
-    task_output_dirs,
-    task_phases,
-    tasks,
-)
+from sqlqueue.store.recounting import counted
+from sqlqueue.store.schema import phases, tasks
+from sqlqueue.store.standing import Stands, Wish
 
 Seconds = Callable[[Shape], float | None]
 
-
-def _insert(table: Table, *names: str) -> Insert:
-    return insert(table).values({name: bindparam(name) for name in names})
-
-
-_ADD_TASK = Prepared(
-    _insert(
-        tasks, "signature", "task_id", "phase_id", "experiment", "parameters", "runtime_only",
-        "seed", "priority", "cost", "max_attempts", "timeout_seconds", "created_at", "shape_id",
-    )
-)  # fmt: skip
-_INSERT_WISH = _insert(
-    task_phases, "phase_id", "signature", "priority", "max_attempts", "timeout_seconds",
-    "asked_priority", "given",
-)  # fmt: skip
-_ADD_WISH = Prepared(
-    _INSERT_WISH.on_conflict_do_update(
-        index_elements=["phase_id", "signature"],
-        set_={
-            "priority": _INSERT_WISH.excluded.priority,
-            "max_attempts": _INSERT_WISH.excluded.max_attempts,
-            "timeout_seconds": _INSERT_WISH.excluded.timeout_seconds,
-            "given": func.max(task_phases.c.given, _INSERT_WISH.excluded.given),
-            "withdrawn": literal_column("0"),
-        },
-    )
+_TASK_NAMES: Final = (
+    *("signature", "task_id", "phase_id", "experiment", "parameters", "runtime_only", "seed"),
+    *("priority", "cost", "max_attempts", "timeout_seconds", "created_at", "shape_id"),
 )
-_ADD_LINK = Prepared(
-    _insert(task_output_dirs, "signature", "directory_id").on_conflict_do_nothing(
-        index_elements=["signature", "directory_id"]
-    )
-)
-_LINKS = Prepared(
-    select(task_output_dirs.c.signature, task_output_dirs.c.directory_id).where(
-        among(task_output_dirs.c.signature, "signatures")
-    )
-)
-_TAKEN = Prepared(select(tasks.c.task_id).where(among(tasks.c.task_id, "task_ids")))
-_EXISTING = Prepared(
-    select(tasks.c.signature, tasks.c.state, tasks.c.phase_id, results.c.id.is_not(None))
-    .select_from(tasks)
-    .join(results, (results.c.signature == tasks.c.signature) & results.c.accepted, isouter=True)
-    .where(among(tasks.c.signature, "signatures"))
-)
+_ADD_TASK: Final = Prepared(standing.insertion(tasks, _TASK_NAMES))
+_TAKEN: Final = Prepared(select(tasks.c.task_id).where(among(tasks.c.task_id, "task_ids")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +48,28 @@ class Addition:
 
 def add(
     connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int], now: float,
-    *, given: int = 0, seconds: Seconds = lambda _: None,
+    *, given: int = 0, seconds: Seconds = lambda _: None, shaped: Shaped | None = None,
 ) -> Addition:  # fmt: skip
     """Adds cells.
 
     `directories`: the key of each output directory as spelled.  `given`: the `init` that found
-    them.  `seconds`: what a cell is likely to take.
+    them.  `seconds`: what a cell is likely to take.  `shaped`: shapes of cells of before.
     """
     phase_keys = phase_keys_of(connection, {each.phase for each in new})
-    existing = _existing(connection, new)
-    firsts = _first_of_each(new, existing)
-    shapes = {each.signature: _shape(each) for each in firsts}
-    with added_together(connection):
-        _insert_new(connection, firsts, shapes, phase_keys, now)
-        _add_wishes(connection, new, phase_keys, given)
-        linked = _add_links(connection, new, directories)
-    often = Counter(each.signature for each in new)
-    steered = wishing.steered(connection, phase_keys.values())
-    wishing.settle(
-        connection,
-        {each.signature for each in new if phase_keys[each.phase] in steered}
-        | {key for key in often if key in existing or often[key] > 1},
-    )
-    tally = Tally(phase_keys, existing, _restore(connection, existing))
-    foreseen = {signature: seconds(shape) for signature, shape in shapes.items()}
-    for each in new:
-        tally.count(each, foreseen.get(each.signature))
-    completed = {signature for signature, row in existing.items() if row["has_result"]}
+    there = standing.existing(connection, dict.fromkeys(each.signature for each in new))
+    firsts = _first_of_each(new, there)
+    shapes = _shapes(firsts.values(), shaped or Shaped())
+    with counted(connection):
+        _insert_new(connection, list(firsts.values()), shapes, phase_keys, now)
+        asked = wishing.asked_of_phases(connection, phase_keys.values())
+        wishes = standing.wishes_of(new, phase_keys)
+        wished = standing.wish(connection, wishes, there, asked, given)
+        pairs = ((each.signature, directories[each.output_dir]) for each in new)
+        linked = standing.link(connection, pairs, firsts)
+    _settle(connection, wished, there, firsts, phase_keys)
+    tally = Tally(phase_keys, there, _restore(connection, there))
+    tally.count(new, {signature: seconds(shape) for signature, shape in shapes.items()})
+    completed = {signature for signature, each in there.items() if each.has_result}
     due = [link for link in linked if link[0] in completed]
     return Addition(tally.phases(), due, tally.shared_with(connection))
 
@@ -130,22 +82,41 @@ def phase_keys_of(connection: Connection, names: Iterable[str]) -> dict[str, int
     return {row.name: row.id for row in connection.execute(query)}
 
 
-def _existing(connection: Connection, new: Sequence[NewTask]) -> dict[str, dict[str, Any]]:
-    """State, phase and whether there is a result, of those cells that are tasks already."""
-    found = _EXISTING.all(connection, signatures=listed({each.signature for each in new}))
-    return {
-        signature: {"state": State(state), "phase_id": phase, "has_result": bool(has_result)}
-        for signature, state, phase, has_result in found
-    }
-
-
-def _first_of_each(new: Sequence[NewTask], existing: Mapping[str, Any]) -> list[NewTask]:
+def _first_of_each(new: Sequence[NewTask], there: Mapping[str, Any]) -> dict[str, NewTask]:
     """The first cell of each signature that is no task yet."""
     firsts: dict[str, NewTask] = {}
     for each in new:
-        if each.signature not in existing:
+        if each.signature not in there:
             firsts.setdefault(each.signature, each)
-    return list(firsts.values())
+    return firsts
+
+
+def _shapes(new: Iterable[NewTask], shaped: Shaped) -> dict[str, Shape]:
+    return {
+        each.signature: shaped.of(each.experiment, each.parameters, each.runtime_only, each.cost)
+        for each in new
+    }
+
+
+def _settle(
+    connection: Connection,
+    wished: Iterable[tuple[Wish, str]],
+    there: Mapping[str, Stands],
+    firsts: Mapping[str, NewTask],
+    phase_keys: Mapping[str, int],
+) -> None:
+    """Tasks of which wishes changed are what these come to; most are so already."""
+    steered = wishing.steered(connection, phase_keys.values())
+    doubtful = set()
+    for wish, signature in wished:
+        if wish.phase_id in steered:
+            doubtful.add(signature)
+        elif (stands := there.get(signature)) is not None:
+            if not stands.is_as_wished(wish):
+                doubtful.add(signature)
+        elif not wish.is_said_by(firsts[signature]):
+            doubtful.add(signature)
+    wishing.settle(connection, doubtful)
 
 
 def _insert_new(
@@ -160,28 +131,15 @@ def _insert_new(
     ids = _assign_ids(connection, new, phase_keys)
     shape_ids = pace.shape_ids(connection, shapes.values())
     rows = [
-        {
-            "signature": each.signature,
-            "task_id": ids[each.signature],
-            "phase_id": phase_keys[each.phase],
-            "experiment": each.experiment,
-            "parameters": written(each.parameters),
-            "runtime_only": written(each.runtime_only),
-            "seed": each.seed,
-            "priority": each.priority,
-            "cost": each.cost,
-            "max_attempts": each.max_attempts,
-            "timeout_seconds": each.timeout_seconds,
-            "created_at": now,
-            "shape_id": shape_ids[shapes[each.signature].key],
-        }
+        (
+            each.signature, ids[each.signature], phase_keys[each.phase], each.experiment,
+            written(each.parameters), written(each.runtime_only), each.seed, each.priority,
+            each.cost, each.max_attempts, each.timeout_seconds, now,
+            shape_ids[shapes[each.signature].key],
+        )
         for each in new
-    ]
-    _ADD_TASK.each(connection, rows)
-
-
-def _shape(task: NewTask) -> Shape:
-    return shape_of(task.experiment, task.parameters, task.runtime_only, task.cost)
+    ]  # fmt: skip
+    _ADD_TASK.each_row(connection, _TASK_NAMES, rows)
 
 
 def _assign_ids(
@@ -220,51 +178,13 @@ def _next_id(
             return found
 
 
-def _add_wishes(
-    connection: Connection, new: Sequence[NewTask], phase_keys: Mapping[str, int], given: int
-) -> None:
-    asked = wishing.asked_of_phases(connection, phase_keys.values())
-    wishes = [
-        {
-            "phase_id": phase_keys[each.phase],
-            "signature": each.signature,
-            "priority": each.priority,
-            "max_attempts": each.max_attempts,
-            "timeout_seconds": each.timeout_seconds,
-            "asked_priority": asked.get(phase_keys[each.phase]),
-            "given": given,
-        }
-        for each in new
-    ]
-    _ADD_WISH.each(connection, wishes)
-
-
-def _add_links(
-    connection: Connection, new: Sequence[NewTask], directories: Mapping[str, int]
-) -> list[tuple[str, int]]:
-    """Links cells to their directories; returns the links that were not there before."""
-    return link(connection, ((each.signature, directories[each.output_dir]) for each in new))
-
-
-def link(connection: Connection, pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Links tasks to directories by key; returns the links that were not there before."""
-    wanted = dict.fromkeys(pairs)
-    signatures = listed({signature for signature, _ in wanted})
-    there = set(_LINKS.all(connection, signatures=signatures))
-    missing = [each for each in wanted if each not in there]
-    if missing:
-        rows = [{"signature": signature, "directory_id": key} for signature, key in missing]
-        _ADD_LINK.each(connection, rows)
-    return missing
-
-
-def _restore(connection: Connection, existing: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _restore(connection: Connection, there: Mapping[str, Stands]) -> set[str]:
     """What a sweep file wants again is pending again: what was cancelled, and what failed if it
     is allowed more attempts now.  Returns their signatures."""
     again: set[str] = set()
     more = (tasks.c.failures < tasks.c.max_attempts) & (tasks.c.losses < MAX_LOSSES)
     for state, condition in ((State.CANCELLED, true()), (State.FAILED, more)):
-        found = [key for key, row in existing.items() if row["state"] == state]
+        found = [key for key, each in there.items() if each.state == state]
         if found:
             statement = (
                 tasks.update()

@@ -29,10 +29,11 @@ from sqlqueue.plan.reading_back import Torn, cells, value, whole
 from sqlqueue.plan.rows import cell, line, row
 from sqlqueue.plan.signature import canonical
 from sqlqueue.plan.task import OWN_COLUMNS
-from sqlqueue.store import adding, csv_file, naming, reading, records
+from sqlqueue.store import csv_file, naming, reading, records, standing
 from sqlqueue.store.csv_file import NAME, NotAsRecorded, Record
 from sqlqueue.store.naming import Row
 from sqlqueue.store.reading import TaskRow
+from sqlqueue.store.recounting import counted
 
 BATCH: Final = 500
 Known = tuple[TaskRow, dict[str, Any] | None]
@@ -167,7 +168,8 @@ class Adoption:
         rows = list(self._parsed(sheet, batch))
         known = reading.with_metrics(self._connection, {each.signature for each in rows})
         taken = [each for each in rows if self._row(sheet, each, known.get(each.signature))]
-        adding.link(self._connection, ((each.signature, sheet.key) for each in taken))
+        with counted(self._connection):
+            standing.link(self._connection, ((each.signature, sheet.key) for each in taken))
         signatures = [each.signature for each in taken]
         if signatures:
             records.number_rows(self._connection, {sheet.key: (sheet.rows + 1, signatures)})

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sqlqueue.errors import DatabaseError, HomeError
 from sqlqueue.home import Home
+from sqlqueue.store import sealing
 from sqlqueue.store.looking import look, steady
 
 T = TypeVar("T")
@@ -64,15 +65,16 @@ def check(home: Home, *, surely: bool = False) -> int:
     """`refuse`, and a look at the pages: what a writer asks before it opens the database.
 
     `surely`: at every page, however many there are; else only while that is quick, and where
-    a process died, since a log that was left is about to become part of the database.
+    a process died, since a log that was left is about to become part of the database: unless it is
+    sealed (`sealing.py`), which tells more of that than the pages do.
     """
     size, beside = refuse(home), companions(home.database)
     if size and not os.access(home.database, os.W_OK, effective_ids=True):
         raise OutOfReach(
             f"{home.database}: cannot be written by this user; check who owns it and its folder"
         )
-    small = surely or size <= SURELY_BYTES or "-wal" in beside
-    if size and small and "-journal" not in beside:
+    doubtful = size <= SURELY_BYTES or ("-wal" in beside and not sealing.holds(home))
+    if size and (surely or doubtful) and "-journal" not in beside:
         check_pages(home.database, surely=surely)
     return size
 
@@ -95,8 +97,9 @@ def refuse(home: Home) -> int:
 
 def glance(home: Home) -> None:
     """`refuse`, and a look at the pages where a log lies there and no manager runs: whoever
-    reads would take it for part of the database, wherever it came from."""
-    if refuse(home) and "-wal" in companions(home.database) and home.manager() is None:
+    reads would take it for part of the database, wherever it came from (`sealing.py`)."""
+    left = refuse(home) and "-wal" in companions(home.database) and home.manager() is None
+    if left and not sealing.holds(home):
         check_pages(home.database)
 
 
@@ -271,6 +274,19 @@ def is_damage(error: BaseException | None) -> bool:
         return True
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def why_failed(path: Path, error: BaseException | None) -> str:
+    """What a statement or a commit raised, in words for whoever waits for it."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_FULL"):
+        return (
+            f"{path}: there is no room left on its disk ({error}); make room: a manager that runs "
+            "goes on by itself, and workers keep their results until then"
+        )
+    if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return f"{path}: cannot be written just now ({error}); look after the disk that it is on"
+    return f"{path}: the database failed: {error}"
 
 
 def unreadable(path: Path, error: BaseException) -> DatabaseError:

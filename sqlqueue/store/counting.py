@@ -1,11 +1,12 @@
 """Counts that the database keeps by itself, so that `status` of a million tasks reads few rows.
 
-Triggers: whatever changes a task, a wish or a link, by whichever statement, the counts are part of
-the same transaction.  `tallies` counts tasks by state for each phase that wants them, and under
-phase 0 each task once; those that are to run by shape, those that wait by priority and by whether
-they are held too.  `directory_tallies` counts the links.  A migration holds its own copy.
-What moves many tasks at once counts them by itself, and says so in `uncounted` meanwhile
-(`recounting.py`).
+Triggers: whatever changes or removes a task, a wish or a link, by whichever statement, the counts
+are part of the same transaction.  What adds some counts them itself (`recounting.counted`): a table
+with a trigger on insertion takes half as long again to fill.  What moves many tasks at once does
+so too, and says so in `uncounted` meanwhile.
+`tallies` counts tasks by state for each phase that wants them, and under phase 0 each task once;
+those that are to run by shape, those that wait by priority and by whether they are held too.
+`directory_tallies` counts the links.  A migration holds its own copy.
 What is not here: reading them (`estimate.py`, `summary.py`), proving them (`tallied.py`).
 """
 
@@ -92,10 +93,6 @@ _BY_ITSELF: Final = "NOT EXISTS (SELECT 1 FROM uncounted)"
 """Nobody counts what is changed just now by other means."""
 
 TRIGGERS: Final = {
-    "count_task": (
-        f"AFTER INSERT ON tasks WHEN {_BY_ITSELF}",
-        _more(f"SELECT {EVERY}, {key_of('NEW')}, 1 WHERE true"),
-    ),
     "count_task_gone": ("AFTER DELETE ON tasks", _less(str(EVERY), f"SELECT {key_of('OLD')}")),
     "count_task_changed": (
         f"AFTER UPDATE OF state, shape_id, priority, held ON tasks "
@@ -110,9 +107,6 @@ TRIGGERS: Final = {
         + " "
         + _more_links(f"SELECT directory_id, NEW.state, 1 FROM ({_linked('NEW')}) WHERE true"),
     ),
-    "count_wish": (
-        f"AFTER INSERT ON task_phases WHEN NEW.withdrawn = 0 AND {_BY_ITSELF}", _WISH_MORE
-    ),
     "count_wish_gone": ("AFTER DELETE ON task_phases WHEN OLD.withdrawn = 0", _WISH_LESS),
     "count_wish_withdrawn": (
         "AFTER UPDATE OF withdrawn ON task_phases WHEN OLD.withdrawn = 0 AND NEW.withdrawn = 1",
@@ -122,7 +116,6 @@ TRIGGERS: Final = {
         "AFTER UPDATE OF withdrawn ON task_phases WHEN OLD.withdrawn = 1 AND NEW.withdrawn = 0",
         _WISH_MORE,
     ),
-    "count_link": (f"AFTER INSERT ON task_output_dirs WHEN {_BY_ITSELF}", _LINK_MORE),
     "count_link_gone": ("AFTER DELETE ON task_output_dirs", _LINK_LESS),
     "count_link_moved": (
         "AFTER UPDATE OF directory_id ON task_output_dirs", f"{_LINK_LESS} {_LINK_MORE}"

@@ -167,6 +167,8 @@ def failures(connection: Connection) -> list[dict[str, Any]]:
 
 def _shared(connection: Connection, failed: list[tuple[str, str]]) -> dict[str, dict[str, Any]]:
     """What the tasks of each kind share, that few completed ones are compared with."""
+    if not failed:
+        return {}
     found: dict[str, Shared] = defaultdict(Shared)
     parameters = [(kind, json.loads(text)) for kind, text in failed]
     for kind, each in parameters:

@@ -8,6 +8,7 @@ else decides what a worker is given.  Every function takes a connection inside a
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
@@ -35,8 +36,15 @@ def remember(connection: Connection, known: Iterable[ExperimentMemory], now: flo
                 where=experiments.c.command.is_distinct_from(command),
             )
         )
+        there = {each.name: each for each in _parameters(connection, [each.name])[each.name]}
         for parameter in each.parameters:
-            _remember_parameter(connection, each.name, parameter)
+            if _differs(parameter, there.get(parameter.name)):
+                _remember_parameter(connection, each.name, parameter)
+
+
+def _differs(parameter: ParameterMemory, there: ParameterMemory | None) -> bool:
+    """Whether remembering it would change anything: `init` says the same with every batch."""
+    return there is None or there.last_default != parameter.last_default
 
 
 def _remember_parameter(
@@ -58,12 +66,22 @@ def _remember_parameter(
 def recall(connection: Connection, names: Collection[str]) -> list[ExperimentMemory]:
     """What is remembered of those experiments that were seen before; with no names, of all."""
     known = select(experiments.c.name, experiments.c.command)
-    query = select(experiment_parameters)
     if names:
         known = known.where(experiments.c.name.in_(names))
-        query = query.where(experiment_parameters.c.experiment.in_(names))
     commands = {row.name: row.command for row in connection.execute(known)}
-    memory: dict[str, list[ParameterMemory]] = {name: [] for name in commands}
+    parameters = _parameters(connection, names)
+    return [
+        ExperimentMemory(name=name, parameters=parameters[name], command=_read(command))
+        for name, command in commands.items()
+    ]
+
+
+def _parameters(connection: Connection, names: Collection[str]) -> dict[str, list[ParameterMemory]]:
+    """What is remembered of the parameters of those experiments, or of all."""
+    query = select(experiment_parameters)
+    if names:
+        query = query.where(experiment_parameters.c.experiment.in_(names))
+    memory: dict[str, list[ParameterMemory]] = defaultdict(list)
     for row in connection.execute(query):
         memory[row.experiment].append(
             ParameterMemory(
@@ -73,10 +91,7 @@ def recall(connection: Connection, names: Collection[str]) -> list[ExperimentMem
                 last_default=row.last_default,
             )
         )
-    return [
-        ExperimentMemory(name=name, parameters=each, command=_read(commands[name]))
-        for name, each in memory.items()
-    ]
+    return memory
 
 
 def command_of(connection: Connection, experiment: str) -> Command | None:

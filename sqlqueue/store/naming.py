@@ -20,6 +20,7 @@ from sqlqueue.plan.reading_back import Torn, cells
 from sqlqueue.store import adding, queue, reading
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import TaskRow
+from sqlqueue.store.recounting import counted
 from sqlqueue.store.schema import experiments, phases, results, tasks
 
 FOUND: Final = "found in a CSV"
@@ -138,7 +139,8 @@ class Naming:
             "state": State.PENDING.value,
             "created_at": self._now,
         }
-        self._connection.execute(tasks.insert(), values)
+        with counted(self._connection):
+            self._connection.execute(tasks.insert(), values)
         task = reading.find(self._connection, found.task_id)
         assert task is not None
         return task

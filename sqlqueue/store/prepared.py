@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -47,6 +47,7 @@ class Prepared:
         assert isinstance(statement, CompilerElement)
         self._statement = statement
         self._text = ""
+        self._names: list[str] = []
         self._constants: dict[str, Any] = {}
         self._in_order: Any = None
 
@@ -66,6 +67,16 @@ class Prepared:
         count: int = self._execute(connection, given).rowcount if given else 0
         return count
 
+    def each_row(
+        self, connection: Connection, names: Sequence[str], rows: list[tuple[Any, ...]]
+    ) -> int:
+        """The same for rows without names, in the order in which the statement has them."""
+        if self._in_order is None:
+            self._compile()
+        assert list(names) == self._names and not self._constants
+        count: int = self._execute(connection, rows).rowcount if rows else 0
+        return count
+
     def _execute(self, connection: Connection, values: Values) -> sqlite3.Cursor:
         return execute(connection, self.text, values)
 
@@ -78,7 +89,7 @@ class Prepared:
 
     def _compile(self) -> None:
         compiled = self._statement.compile(dialect=_DIALECT)
-        names = list(compiled.positiontup or ())  # type: ignore[attr-defined]
+        self._names = names = list(compiled.positiontup or ())  # type: ignore[attr-defined]
         self._text = str(compiled)
         self._constants = {k: v for k, v in compiled.params.items() if v is not None}
         self._in_order = _tuple_of(names)

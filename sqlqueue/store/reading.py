@@ -26,7 +26,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.quick_json import read
 from sqlqueue.store.hint import Likely
-from sqlqueue.store.prepared import Prepared, quoted
+from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.schema import (
     attempts,
     meta,
@@ -144,6 +144,12 @@ def results_for(signature: ColumnElement[str]) -> ColumnElement[bool]:
 
 _RESULTS = select(results.c.attempt_id, results.c.metrics, results.c.accepted).where(
     results_for(bindparam("signature"))
+)
+_WITH_RESULT = and_(results.c.signature == tasks.c.signature, results.c.accepted)
+_ACCEPTED_ROWS = Prepared(
+    TASK.add_columns(results.c.metrics)
+    .join(results, _WITH_RESULT)
+    .where(among(tasks.c.signature, "signatures"))
 )
 
 _NAMES = [column.name for column in TASK.selected_columns]
@@ -264,24 +270,17 @@ def row_values(row: RowMapping) -> dict[str, Any]:
 
 def accepted_rows(connection: Connection, signatures: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Of those tasks, the ones that have a result: the values of their row by signature."""
-    query = (
-        TASK.add_columns(results.c.metrics)
-        .join(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
-        .where(tasks.c.signature.in_(list(signatures)))
-    )
-    found = map(row_values, connection.execute(query).mappings())
-    return {values["signature"]: values for values in found}
+    rows = _ACCEPTED_ROWS.all(connection, signatures=listed(signatures))
+    found = ((task_of(values), metrics) for *values, metrics in rows)
+    return {each.signature: each.fixed | read(metrics) for each, metrics in found}
 
 
 def with_metrics(
     connection: Connection, signatures: Iterable[str]
 ) -> dict[str, tuple[TaskRow, dict[str, Any] | None]]:
     """Those tasks by signature, each with the metrics of its accepted result if it has one."""
-    query = (
-        TASK.add_columns(results.c.metrics)
-        .outerjoin(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
-        .where(tasks.c.signature.in_(list(signatures)))
-    )
+    query = TASK.add_columns(results.c.metrics).outerjoin(results, _WITH_RESULT)
+    query = query.where(tasks.c.signature.in_(list(signatures)))
     found = {}
     for row in connection.execute(query).mappings():
         values = dict(row)

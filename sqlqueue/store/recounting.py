@@ -1,7 +1,8 @@
-"""Many tasks added, or moved from one state to another, and counted all at once.
+"""Tasks added, or many moved from one state to another, and counted all at once.
 
 The triggers that keep the counts (`counting.py`) cost several times what the change itself does,
-once for every row; here they hold still, and the counts change by what is found in one look.
+once for every row; so for what is added there are none, for moves they hold still here, and the
+counts change by what is found in one look.
 Every function takes a connection inside a transaction.  What is not here: which moves are legal.
 """
 
@@ -75,6 +76,8 @@ _TALLY_LINKS: Final = Prepared(
 )
 
 
+_NO_INDEX: Final = literal_column("0", Integer)
+"""Grouped by a sum, what is new is found by its row; else by an index, past all that is old."""
 _NEWEST: Final = tuple(
     Prepared(select(func.coalesce(func.max(column), literal_column("0"))).select_from(table))
     for table, column in (
@@ -93,30 +96,30 @@ _NEW_WISHES: Final = Prepared(
     .select_from(task_phases)
     .join(tasks, tasks.c.signature == _WISH.signature)
     .where(bindparam("newest") < _WISH_ROW, _WISH.withdrawn == literal_column("0"))
-    .group_by(_WISH.phase_id, tasks.c.state, *_KIND[:3])
+    .group_by(_NO_INDEX + _WISH.phase_id, tasks.c.state, *_KIND[:3])
 )
-_NEW_LINKS: Final = Prepared(
+NEW_ROWS: Final = (_NEW_TASKS, _NEW_WISHES)
+NEW_LINKS: Final = Prepared(
     select(task_output_dirs.c.directory_id, tasks.c.state, func.count())
     .select_from(task_output_dirs)
     .join(tasks, tasks.c.signature == task_output_dirs.c.signature)
     .where(task_output_dirs.c.id > bindparam("newest"))
-    .group_by(task_output_dirs.c.directory_id, tasks.c.state)
+    .group_by(_NO_INDEX + task_output_dirs.c.directory_id, tasks.c.state)
 )
 
 
 @contextmanager
-def added_together(connection: Connection) -> Iterator[None]:
-    """Inside the block tasks, wishes and links may be added, and wishes wanted again."""
+def counted(connection: Connection) -> Iterator[None]:
+    """Tasks, wishes and links are added inside such a block, and nowhere else; what else changes
+    there the triggers count."""
     newest = [each.all(connection)[0][0] for each in _NEWEST]
-    _HOLD_STILL.change(connection)
     yield
-    _GO_ON.change(connection)
     changes: dict[Key, int] = {}
-    for query, before in zip((_NEW_TASKS, _NEW_WISHES), newest, strict=False):
+    for query, before in zip(NEW_ROWS, newest, strict=False):
         for phase, state, *kind, cells in query.all(connection, newest=before):
             _note(changes, phase, State(state), kind, cells)
     _tally(connection, changes)
-    _tally_links(connection, _NEW_LINKS.all(connection, newest=newest[2]))
+    _tally_links(connection, NEW_LINKS.all(connection, newest=newest[2]))
 
 
 def move_all(connection: Connection, keys: Sequence[int], before: State, after: State) -> int:

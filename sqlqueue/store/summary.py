@@ -44,7 +44,9 @@ def offline_status(
 ) -> dict[str, Any]:
     """The figures when no manager answers; `wall`: seconds since 1970; `gone`: whether a worker
     of that name and host is known to have ended."""
-    found = figures(home, wall())
+    with engine.Reader(home) as reader:
+        found = with_folders(home, reader.read(lambda each: from_database(each, wall())))
+    found["private_copy"] = on_network(home.path)
     for each in found["workers"]:
         if gone(each["worker_id"], each["host"]):
             each |= {"state": "gone", "tasks": []}
@@ -65,17 +67,12 @@ def foretell(
         each["eta_seconds"] = forecast.phases.get(each.pop("key"), 0.0)
 
 
-def figures(home: Home, now: float, *, own_writer: bool = False) -> dict[str, Any]:
-    """Everything that the database and the folders tell, and more for a manager that knows more:
+def figures(home: Home, reader: engine.Reader) -> dict[str, Any]:
+    """What the database and the folders tell to a manager, which knows better who runs what:
     `key` names the record of each directory and phase, `work` is what is left, and how long it
     will take is not told yet (`foretell`).
-
-    `own_writer`: as for `open_reader`.
     """
-    with engine.Reader(home, own_writer=own_writer) as reader:
-        found = reader.read(lambda connection: from_database(connection, now))
-    private_copy = on_network(home.path) and not own_writer
-    return with_folders(home, found) | {"private_copy": private_copy}
+    return with_folders(home, reader.read(_without_workers))
 
 
 def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +101,11 @@ def with_folders(home: Home, found: dict[str, Any]) -> dict[str, Any]:
 
 def from_database(connection: Connection, now: float) -> dict[str, Any]:
     """Everything that one snapshot of the database tells; `now`: seconds since 1970."""
+    found = _without_workers(connection)
+    return found | {"workers": _workers(connection, found["work"], now)}
+
+
+def _without_workers(connection: Connection) -> dict[str, Any]:
     work = Work(connection)
     totals = counted(work.states(EVERY).items())
     finished = totals["total"] > 0 and not totals["pending"] + totals["running"]
@@ -111,7 +113,6 @@ def from_database(connection: Connection, now: float) -> dict[str, Any]:
         "totals": totals,
         "phases": _phases(connection, work),
         "directories": _directories(connection),
-        "workers": _workers(connection, work, now),
         "failures": failing.failures(connection),
         "given_back": failing.given_back(connection),
         "set_aside": records.set_aside_paths(connection),
@@ -203,6 +204,7 @@ def _workers(connection: Connection, work: Work, now: float) -> list[dict[str, A
             {
                 "task_id": row.task_id,
                 "attempt": row.number,
+                "cancelled": False,
                 "seconds": seconds,
                 "left_seconds": _rounded(remaining(work.expected(row.task_id), seconds)),
                 **progress,
@@ -217,7 +219,8 @@ def _rounded(seconds: float | None) -> float | None:
 
 def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:
     """How many results wait as files, per directory; those in the home under an empty name."""
-    folders = {each: home.absolute(each) / FOLDER for each in output_dirs}
+    root = home.absolute("")
+    folders = {each: root / each / FOLDER for each in output_dirs}
     folders[""] = home.unsubmitted
     counts = _looked({each: partial(_count, each) for each in folders.values()})
     return {each: counts.get(folder, 0) for each, folder in folders.items()}
@@ -225,7 +228,8 @@ def _unsubmitted(home: Home, output_dirs: list[str]) -> dict[str, int]:
 
 def _still_there(home: Home, paths: list[str]) -> list[str]:
     """Those files that were moved aside and not removed since, as far as their folders answer."""
-    absolute = {each: home.absolute(each) for each in paths}
+    root = home.absolute("")
+    absolute = {each: root / each for each in paths}
     names: dict[Path, list[Path]] = defaultdict(list)
     for each in absolute.values():
         names[each.parent].append(each)

@@ -119,11 +119,11 @@ class Runner:
         return following
 
     def _report(self, attempt: Attempt, ending: Ending) -> Report | None:
-        """What to tell the manager of it; nothing when it was the manager that ended it."""
+        """What to tell the manager of it: of what it cancelled, that it is over."""
         self.endings[ending.outcome] += 1
         self._log_ending(attempt.order, ending)
         if attempt.why == "cancel" and ending.outcome != COMPLETED:
-            return None
+            return outcome.release(attempt.order, ending, "cancelled")
         reason = attempt.reason or "the worker stops"
         told = outcome.message(attempt.order, ending)
         return told or outcome.release(attempt.order, ending, reason)

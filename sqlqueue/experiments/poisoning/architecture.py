@@ -9,6 +9,7 @@ Pure, so that a plan can estimate what a cell costs without loading a model.
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from typing import Final
 
 HIDDEN_PER_WIDTH: Final = 16
@@ -27,6 +28,7 @@ def channel_counts(width_factor: int, depth: int) -> list[int]:
     return [first * 2 ** min(layer, POOLINGS) for layer in range(depth)]
 
 
+@lru_cache(maxsize=1024)  # an estimate for every cell of a sweep, of which few differ in this
 def multiplications(
     model_type: str, side: int, channels: int, classes: int, width_factor: int, depth: int
 ) -> int:
