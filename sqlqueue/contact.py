@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from sqlqueue.disk import Disk
 from sqlqueue.errors import ManagerRunning, ManagerStopping, ManagerUnreachable, QueueError
+from sqlqueue.filesystems import on_network
 from sqlqueue.holder import silent_manager
 from sqlqueue.home import Home
 from sqlqueue.protocol import (
@@ -77,7 +78,7 @@ def _figures_asked(home: Home) -> dict[str, Any] | None:
 def _figures_read(home: Home) -> dict[str, Any]:
     from sqlqueue.store.summary import offline_status
 
-    found = offline_status(home)
+    found = offline_status(home, gone=_gone_from(home))
     if (manager := silent_manager(home)) is not None:
         found["manager"] |= {
             "running": True,
@@ -86,6 +87,14 @@ def _figures_read(home: Home) -> dict[str, Any]:
             "started_at": manager.since,
         }
     return found
+
+
+def _gone_from(home: Home) -> Callable[[str, str], bool]:
+    """Tells by name and host which workers have ended: of this host and home, by their locks."""
+    from sqlqueue.worker import names
+
+    here = "" if on_network(home.path) else names.host()
+    return lambda name, host: bool(here) and host == here and names.is_left(home.workers, name)
 
 
 def ask_running(home: Home, request: Request) -> Reply | None:

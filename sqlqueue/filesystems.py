@@ -49,3 +49,8 @@ def on_network(path: Path) -> bool:
     if kind in LOCAL_FUSE:
         return False
     return kind in NETWORK_FILESYSTEMS or kind.startswith(FUSE)
+
+
+def read_only(path: Path) -> bool:
+    """Whether it is mounted so: no permission helps there."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

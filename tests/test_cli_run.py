@@ -162,6 +162,9 @@ def test_no_part_outlives_a_run_that_is_killed(here: Place, start: Start) -> Non
     running.wait()
     _, alive = psutil.wait_procs(parts, RUN_SECONDS)
     assert alive == []
+    [worker] = status(here)["workers"]
+    assert (worker["state"], worker["tasks"]) == ("gone", [])
+    assert "1 worker not heard of any more" in here.cli.ok("status")
 
 
 def test_a_manager_that_cannot_start_is_told_with_its_log(here: Place) -> None:

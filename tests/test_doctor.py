@@ -85,6 +85,17 @@ def salvaged(ward: Ward) -> None:
     (ward.home.salvage / "tail").write_bytes(b"a remark")
 
 
+def row_of(ward: Ward) -> str:
+    return ward.csv.read_text().splitlines()[-1] + "\n"
+
+
+def a_row_cut_off(ward: Ward) -> None:
+    """As when a manager dies before it commits what it appended, and the task is delivered then."""
+    with ward.csv.open("a") as file:
+        file.write(row_of(ward))
+    ward.cure("sqlqueue verify --repair")
+
+
 def secret_is_a_folder(ward: Ward) -> None:
     (ward.home.path / keys.OWNER).unlink()
     (ward.home.path / keys.OWNER).mkdir()
@@ -110,8 +121,25 @@ HOME = [
     Illness("home-symlink", symlinked_home, "note"),
     Illness("home-long-path", long_home, "note"),
     Illness("home-salvage", salvaged, "note"),
+    Illness("home-salvage-rows", a_row_cut_off, "note"),
     Illness("home-missing", lambda ward: shutil.rmtree(ward.home.path), "note"),
 ]
+
+
+def test_what_may_be_missed_is_not_taken_for_rows_that_are_there(patient: Ward) -> None:
+    a_row_cut_off(patient)
+    [own] = patient.home.salvage.iterdir()
+    row = row_of(patient)
+    others = (row[:-1], row + "a remark\n", row.replace("one_0", "one_1"), row + "\n",
+              row.replace(f"{1:032x}", f"{2:032x}"), "", "\xff,")  # fmt: skip
+    for number, text in enumerate(others):
+        (patient.home.salvage / f"other-{number}").write_bytes(text.encode("latin-1"))
+    (patient.home.salvage / "folder").mkdir()
+    assert patient.visit() == 0
+    found = {each["kind"]: each for each in patient.told}
+    assert found["home-salvage"]["found"] == f"{len(others) + 1} files"
+    assert found["home-salvage-rows"]["found"] == "1 file"
+    assert own.name in found["home-salvage-rows"]["cure"]
 
 
 # --- the database ---------------------------------------------------------------------

@@ -99,6 +99,17 @@ def test_a_filesystem_that_is_unsafe(theatre: Ward, ill: Illness) -> None:
     is_found_and_cured(theatre, ill)
 
 
+def test_no_permission_is_asked_for_on_a_read_only_mount(theatre: Ward) -> None:
+    results_read_only(theatre)
+    assert theatre.visit() == 1
+    assert [each["kind"] for each in theatre.told] == ["fs-read-only"]
+    run("mount", "-o", "remount,bind,rw", str(theatre.csv.parent))
+    theatre.csv.parent.chmod(0o555)
+    run("mount", "-o", "remount,bind,ro", str(theatre.csv.parent))
+    theatre.visit()
+    assert {each["kind"] for each in theatre.told} == {"fs-read-only", "dir-not-writable"}
+
+
 def test_fuse_is_told_and_is_no_fault(theatre: Ward) -> None:
     need(shutil.which("bindfs") is not None, "bindfs, for a FUSE filesystem")
     theatre.bindfs(theatre.home.path)

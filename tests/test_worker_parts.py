@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -46,6 +47,7 @@ from sqlqueue.worker import (
     code,
     deaths,
     devices,
+    machine,
     names,
     outcome,
     sources,
@@ -184,8 +186,50 @@ def test_a_name_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
         assert holder.stdout is not None
         name = holder.stdout.readline().strip()
         assert not names.is_free(tmp_path, name)
+        assert not names.is_left(tmp_path, name)
         holder.kill()
     assert names.is_free(tmp_path, name)
+    assert names.is_left(tmp_path, name)
+
+
+def test_a_name_that_was_never_taken_was_not_left(tmp_path: Path) -> None:
+    (tmp_path / "secret.lock").touch()
+    for name in ("nobody-cpu", "../secret", "a\0b", "x" * 300, ""):
+        assert not names.is_left(tmp_path / "workers", name)
+        assert not names.is_left(tmp_path, name)
+
+
+def test_the_mark_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept in the folder; another for another folder, boot or container."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    mark = machine.mark(first)
+    assert (len(mark), machine.mark(first)) == (machine.MARK_CHARACTERS, mark)
+    shutil.copytree(first, second)
+    assert machine.mark(second) == mark
+    (first / machine.FILE).write_bytes(b"torn")
+    anew = machine.mark(first)
+    assert anew not in (mark, hashlib.sha256().hexdigest()[: machine.MARK_CHARACTERS])
+    assert machine.mark(first) == anew
+    (tmp_path / "boot").write_text("of the clone")
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "_BOOT", tmp_path / "boot")
+        assert machine.mark(second) != mark
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "_CONTAINER", tmp_path / "nowhere")
+        assert machine.mark(second) != mark
+    assert machine.mark(second) == mark
+
+
+def test_where_no_mark_can_be_kept_it_is_unique(tmp_path: Path) -> None:
+    assert machine.mark(tmp_path / "gone") != machine.mark(tmp_path / "gone")
+
+
+def test_the_mark_stands_before_the_label(tmp_path: Path) -> None:
+    name = names.take(tmp_path, "cpu", "7c1e09ab")
+    assert name.text.endswith("-7c1e09ab-cpu")
+    assert name.label == "cpu"
+    name.release()
 
 
 # --- sources --------------------------------------------------------------------------

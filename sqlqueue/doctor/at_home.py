@@ -1,6 +1,6 @@
 """The home folder: what it is, whose it is, who can get at it, what lies about in it.
 
-What is not here: its filesystem, the database in it, its manager.
+What is not here: its filesystem, the database in it, its manager, what was salvaged.
 """
 
 from __future__ import annotations
@@ -83,11 +83,6 @@ OPEN_ROOM = kind(
 LEFTOVER = kind(
     "home-leftover", NOTE, "temporary files of commands that died lie about",
     "they only take room", command="rm -rf -- {files}",
-)  # fmt: skip
-SALVAGED = kind(
-    "home-salvage", NOTE, "bytes that were cut from CSVs wait for a look",
-    "they were not the queue's own: somebody may miss them",
-    cure="look at the files in {about}, then remove or keep them elsewhere",
 )  # fmt: skip
 
 
@@ -205,8 +200,6 @@ def _left(home: Home) -> Iterator[Finding]:
     old = [each for each in temporary if each.lstat().st_mtime < limit]
     if old:
         yield LEFTOVER.at(home.path, plural(len(old), "temporary file"), files=old)
-    if home.salvage.is_dir() and (kept := list(home.salvage.iterdir())):
-        yield SALVAGED.at(home.salvage, plural(len(kept), "file"))
 
 
 def _short(message: str) -> str:

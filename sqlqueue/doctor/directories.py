@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sqlqueue import filesystems
 from sqlqueue.doctor.finding import NOTE, PROBLEM, WARNING, Finding, kind
 from sqlqueue.errors import DirectoryError, HomeError
 from sqlqueue.figures import duration, plural
@@ -90,7 +91,7 @@ def check(home: Home, stored: str, record: Record | None) -> Iterator[Finding]:
         there = os.path.lexists(folder)
         yield NO_FOLDER.at(folder, "is no folder") if there else _gone(home, folder)
         return
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK) or not _owner_may(folder):
+    if not _owner_may(folder) or not (_may(folder) or filesystems.read_only(folder)):
         yield NOT_WRITABLE.at(folder, f"its mode is {_mode(folder):04o}, its owner {_user(folder)}")
     yield from _marker(home, folder)
     if record is not None and record.columns is not None:
@@ -100,6 +101,10 @@ def check(home: Home, stored: str, record: Record | None) -> Iterator[Finding]:
 
 def _gone(home: Home, folder: Path) -> Finding:
     return GONE.at(folder, "no such folder", home=home.path)
+
+
+def _may(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
 
 
 def _owner_may(folder: Path) -> bool:

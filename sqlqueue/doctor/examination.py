@@ -24,6 +24,7 @@ from sqlqueue.doctor import (
     machine,
     managing,
     packages,
+    salvaged,
 )
 from sqlqueue.doctor.finding import PROBLEM, WARNING, Finding, Severity, kind
 from sqlqueue.errors import HomeError
@@ -108,7 +109,10 @@ class Examination:
             }
         )
         figures = self._manager()
-        self._directories(self._database(), figures)
+        health = self._database()
+        salvage = partial(salvaged.check, home, readable=health is not None)
+        self._all({str(home.salvage): salvage})
+        self._directories(health, figures)
 
     def _own_filesystem(self) -> Iterator[Finding]:
         folder = self.home.path if self.home.path.is_dir() else self.home.root

@@ -133,7 +133,7 @@ def check(folder: Path, disk: Disk | None = None, database: bool = False) -> Ite
 
 def read_only(folder: Path) -> Iterator[Finding]:
     """Whether it is mounted so; two folders of one disk may differ in that."""
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+    if filesystems.read_only(folder):
         yield READ_ONLY.at(folder, "mounted read-only", mount=mount_point(folder))
 
 

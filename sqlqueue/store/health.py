@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,11 @@ from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.store import engine, records
 from sqlqueue.store.csv_file import Record
-from sqlqueue.store.schema import attempts, results, tasks
+from sqlqueue.store.schema import attempts, results, task_output_dirs, tasks
 
 PREFIX: Final = ".sqlqueue-doctor-"
 MOST_TROUBLES: Final = 3
+MOST_AT_ONCE: Final = 500
 OLDEST: Final = (3, 35, 0)
 BAD: Final = (((3, 35, 0), (3, 37, 2), "may spoil a database when a savepoint is rolled back"),)
 """Versions from (inclusive) and up to (exclusive) which something that is relied on is broken.
@@ -62,6 +64,25 @@ def _told(connection: Connection, check: bool) -> Health:
         directories=dict(records.load(connection).values()),
         set_aside=records.set_aside_paths(connection),
     )
+
+
+def with_rows(home: Home, signatures: Collection[str]) -> set[tuple[str, str]]:
+    """Of these signatures those whose tasks have a row in a CSV, each with the task's id."""
+    with engine.Reader(home) as reader:
+        return reader.read(lambda connection: _with_rows(connection, signatures))
+
+
+def _with_rows(connection: Connection, signatures: Collection[str]) -> set[tuple[str, str]]:
+    link, found = task_output_dirs.c, set[tuple[str, str]]()
+    query = select(tasks.c.task_id, tasks.c.signature).join(
+        task_output_dirs, link.signature == tasks.c.signature
+    )
+    wanted = sorted(signatures)
+    for first in range(0, len(wanted), MOST_AT_ONCE):
+        some = link.signature.in_(wanted[first : first + MOST_AT_ONCE])
+        rows = query.where(some, link.row_number.is_not(None))
+        found |= {(row.task_id, row.signature) for row in connection.execute(rows)}
+    return found
 
 
 def _troubles(connection: Connection) -> list[str]:

@@ -37,11 +37,19 @@ _lanes: Final = Lanes(LOOK_SECONDS)
 _looking: Final = threading.Lock()
 
 
-def offline_status(home: Home, wall: Callable[[], float] = time.time) -> dict[str, Any]:
-    """The figures when no manager answers; `wall`: seconds since 1970."""
+def offline_status(
+    home: Home,
+    wall: Callable[[], float] = time.time,
+    gone: Callable[[str, str], bool] = lambda *_: False,
+) -> dict[str, Any]:
+    """The figures when no manager answers; `wall`: seconds since 1970; `gone`: whether a worker
+    of that name and host is known to have ended."""
     with engine.Reader(home) as reader:
         found = with_folders(home, reader.read(lambda each: from_database(each, wall())))
     found["private_copy"] = on_network(home.path)
+    for each in found["workers"]:
+        if gone(each["worker_id"], each["host"]):
+            each |= {"state": "gone", "tasks": []}
     workers = (task for each in found["workers"] for task in each["tasks"])
     foretell(found, [], {each["task_id"]: each["left_seconds"] for each in workers})
     for each in found["directories"]:

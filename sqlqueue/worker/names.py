@@ -1,8 +1,9 @@
 """Worker names: `<host>-gpu0`, `<host>-cpu`, and `-2`, `-3` while an earlier one is in use.
 
 A name is held by a lock on its file, which the kernel drops when the holder dies: who
-gets the lock knows that nobody else works under that name.  What is not here: telling the
-manager so.
+gets the lock knows that nobody else works under that name.  Where the locks are those of one
+machine alone, its mark stands behind the host (`<host>-7c1e09ab-cpu`): another machine may have
+the same host name.  What is not here: telling the manager so; the mark (`machine.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from pathlib import Path
 from typing import Final
 
 MAX_HOST_CHARACTERS: Final = 100
+
+_OTHERS: Final = "[^A-Za-z0-9._-]"
+"""What no name has in it."""
+_NAME: Final = re.compile("[A-Za-z0-9._-]+")
 
 log = logging.getLogger("sqlqueue.worker")
 
@@ -42,10 +47,13 @@ def host() -> str:
     return socket.gethostname()[:MAX_HOST_CHARACTERS] or "localhost"
 
 
-def take(folder: Path, label: str) -> Name:
-    """The first name of this host and label that nobody holds."""
+def take(folder: Path, label: str, machine: str = "") -> Name:
+    """The first name of this host and label that nobody holds.
+
+    `machine`: the mark of this one, where the folder is not shared by all workers.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base = f"{re.sub('[^A-Za-z0-9._-]', '_', host())}-{label}"
+    base = "-".join(filter(None, (re.sub(_OTHERS, "_", host()), machine, label)))
     for number in count(1):
         suffix = "" if number == 1 else f"-{number}"
         try:
@@ -61,10 +69,22 @@ def take(folder: Path, label: str) -> Name:
 def is_free(folder: Path, name: str) -> bool:
     """Whether nobody works under that name just now, as far as can be told."""
     path = folder / f"{name}.lock"
+    return not os.path.lexists(path) or _unlocked(path)
+
+
+def is_left(folder: Path, name: str) -> bool:
+    """Whether a worker that had that name has ended: its file is there, and nobody holds it.
+
+    `name` may be of any client.  False where that cannot be told.  A worker that begins in the
+    instant of the look may find the name in use, and gets the next one.
+    """
+    return bool(_NAME.fullmatch(name)) and _unlocked(folder / f"{name}.lock")
+
+
+def _unlocked(path: Path) -> bool:
+    """False also where the file cannot be opened."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return True
     except OSError:
         return False
     try:

@@ -18,6 +18,7 @@ from sqlqueue.home import Home
 from sqlqueue.protocol import TaskReply
 from sqlqueue.worker.client import Client
 from sqlqueue.worker.devices import Device
+from sqlqueue.worker.machine import mark
 from sqlqueue.worker.names import host
 from sqlqueue.worker.outcome import Order
 
@@ -33,13 +34,14 @@ def state_folder() -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """`home` is the manager's when `address` is None."""
+    """`home` is the manager's when `address` is None; else names bear the mark of `machine`."""
 
     home: Home
     root: Path
     queue: str
     address: str | None = None
     token: str | None = None
+    machine: str = ""
 
     def client(self, timeout_seconds: float = 30.0) -> Client:
         if self.address is None:
@@ -119,4 +121,5 @@ def remote(address: str, token: str | None, disk: Disk | None = None) -> Place:
         disk.make_folders(base.parent, 0o700)
     disk.make_folders(folder, 0o700, below=base.parent)
     home = Home(folder)
-    return Place(home, Path.cwd().resolve(), home.create(disk), address, token)
+    queue = home.create(disk)
+    return Place(home, Path.cwd().resolve(), queue, address, token, mark(home.workers, disk))

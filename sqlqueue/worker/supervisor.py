@@ -105,7 +105,8 @@ class Supervisor:
         self._news: SimpleQueue[int | None] = SimpleQueue()
         """Numbers of signals that came, and None for each runner that ended."""
         self._delivery = Delivery(place)
-        named = [(names.take(place.home.workers, each.label), each) for each in slots]
+        taken = (names.take(place.home.workers, each.label, place.machine) for each in slots)
+        named = list(zip(taken, slots, strict=True))
         self._runners = [self._runner(name, device, len(slots)) for name, device in named]
         self._courier = Courier(place.client(), self._delivery)
         self._beater = Beater(place.client(), self._runners, options.lease_seconds, self._courier)
