@@ -164,10 +164,21 @@ class Home:
             if not folder.is_dir():
                 disk.make_folder(folder, 0o700)
         except FileNotFoundError:
-            raise HomeError(f"{self.root}: no such folder to put the home in") from None
+            self.refuse_without_root()
+            raise HomeError(
+                f"{folder}: cannot be made there; name another home with --home"
+            ) from None
         except FileExistsError:
             if not folder.is_dir():  # else somebody else was faster
                 raise HomeError(f"{folder}: is a file; name a folder with --home") from None
+
+    def refuse_without_root(self) -> None:
+        """Raises `HomeError` where there is no folder that the home could lie in."""
+        if not self.root.is_dir():
+            raise HomeError(
+                f"{self.root}: no such folder to put the home in; make it, or name another "
+                "with --home"
+            )
 
     def _close_to_others(self) -> None:
         """A folder that becomes a home is made private; an owner may let others look at theirs.

@@ -98,6 +98,7 @@ def checked(home: Home, files: Sequence[Path]) -> list[Text]:
     """The files' text, for a queue whose database is there, or was never."""
     refuse_foreign(home)
     texts = read_checked(files, home)
+    home.refuse_without_root()
     if not home.database.exists():
         _refuse_lost(home, load(texts, Declarations(home.root, recall_nothing)))
     return texts

@@ -36,6 +36,8 @@ WRONG = [
     (["init", "--home", "none/none", "good.yaml"], "none: no such folder", "home"),
     (["init", "--home", "full", "good.yaml"], "full: is not a sqlqueue home", "--home"),
     (["init", "--dry-run", "--home", "good.yaml", "good.yaml"], "good.yaml: is a file", "folder"),
+    (["init", "--dry-run", "--home", "none/a/b", "good.yaml"], "none/a: no such folder", "--home"),
+    (["init", "--home", "none/a/b", "good.yaml"], "none/a: no such folder", "--home"),
     (["init", "--dry-run", "--home", "full", "good.yaml"], "not a sqlqueue home", "--home"),
     (["init", "bad.yaml"], "bad.yaml:2: phase 'one'", "combinations"),
     (["init", "none.yaml", "bad.yaml", "yaml.yaml"], "bad.yaml:2: phase 'one'", "4 problems"),
