@@ -110,9 +110,16 @@ def _attempt(attempt: Task, page: Page) -> Iterator[str]:
     yield f"{INDENT}{_times(attempt)}"
     yield f"{INDENT}code: {printable(code_shown(attempt['code_version']))}{_versions(attempt)}"
     if attempt["error"]:
-        yield cut_end(f"{INDENT}{printable(headline(attempt['error']))}", page.columns)
+        yield cut_end(
+            f"{INDENT}{_before(outcome)}{printable(headline(attempt['error']))}", page.columns
+        )
     if attempt["log_file"]:
         yield f"{INDENT}output: {printable(attempt['log_file'])}"
+
+
+def _before(outcome: str) -> str:
+    """A result completes what was lost or had failed: what was said then is no error of it."""
+    return "before its result came: " if outcome == "COMPLETED" else ""
 
 
 def _times(attempt: Task) -> str:

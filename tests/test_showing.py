@@ -91,6 +91,20 @@ def test_what_a_person_reads(core: Core, columns: int) -> None:
         assert each in text, text
 
 
+def test_what_was_said_of_an_attempt_before_its_late_result_is_no_error_of_it(core: Core) -> None:
+    core.add(task(0))
+    taken = core.take(lease_seconds=20.0)
+    core.pass_time(30)
+    lost = "not heard of for 20 s"
+    assert f"    {lost}" in show_lines(task_shown(core.room.home, "p_0_0"), Page())
+    core.submit(taken)
+    found = task_shown(core.room.home, "p_0_0")
+    assert [(each["outcome"], each["error"]) for each in found["attempts"]] == [("COMPLETED", lost)]
+    lines = show_lines(found, Page())
+    assert f"    before its result came: {lost}" in lines
+    assert f"    {lost}" not in lines
+
+
 def test_a_task_without_an_attempt_and_one_that_runs_once_more(core: Core) -> None:
     core.add(task(0), task(1))
     assert "no attempt yet" in show_lines(task_shown(core.room.home, "p_1_1"), Page())

@@ -283,6 +283,32 @@ def test_a_comma_in_a_flow_mapping_is_explained() -> None:
         loaded("  combinations: {any: range(0, 5)}")
 
 
+@pytest.mark.parametrize(
+    ("given", "ranges"),
+    [
+        ("seed: range(5,1)", ["range(5, 1)"]),
+        ("lr: linspace(0, 1, 5)", ["linspace(0, 1, 5)"]),
+        ("seed: range(0, 5), any: range(0, 5), lr: 1", ["range(0, 5)"] * 2),
+        ("lr: linspace(0, 1, 5), any: logspace(0, 1, 5)",
+         ["linspace(0, 1, 5)", "logspace(0, 1, 5)"]),
+    ],
+)  # fmt: skip
+def test_a_range_that_yaml_cut_is_one_problem_with_one_cure(given: str, ranges: list[str]) -> None:
+    with pytest.raises(SweepError) as caught:
+        loaded(f"  combinations: {{{given}}}")
+    told = caught.value.message.split("\n")
+    assert [each.partition("put it into quotes: ")[2] for each in told] == [
+        f'"{each}"' for each in ranges
+    ]
+
+
+@pytest.mark.parametrize("given", ["any: range(0, 5: 1)", "any: range(0, seed: 5)", "seed: , 5)"])
+def test_keys_that_are_no_rest_of_a_range_stay_keys(given: str) -> None:
+    with pytest.raises(SweepError) as caught:
+        loaded(f"  combinations: {{{given}}}")
+    assert "range(0, " not in caught.value.message.replace('"range(0, 5)"', "")
+
+
 @pytest.mark.parametrize("name", ["seed", "lr", "any"])
 def test_where_one_value_is_to_stand_a_range_is_an_error(name: str) -> None:
     with pytest.raises(SweepError, match=f"key '{name}': found .*expected one value"):

@@ -26,7 +26,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from sqlqueue.plan.ranges import weight
+from sqlqueue.plan.ranges import is_cut, weight
 from sqlqueue.plan.scalars import Unclear, resolve
 from sqlqueue.plan.tree import Entries, Entry, Items, Scalar, TextError, Tree
 
@@ -59,6 +59,31 @@ def parse(text: str) -> Entries:
     if composer.problems:
         raise TextError(*composer.problems)
     return tree
+
+
+def _rejoined(found: Entries, key: str, value: Tree) -> list[str]:
+    """The keys, this one the last, that are the rest of a range which YAML cut at its commas.
+
+    They are taken out of `found` then, and the range says what is wrong with it.
+    """
+    first = len(found.entries)
+    if not (key.endswith(")") and _is_nothing(value)):
+        return []
+    while first and _is_nothing(found.entries[first - 1].value):
+        first -= 1
+    begun = found.entries[first - 1].value if first else None
+    if not (isinstance(begun, Scalar) and begun.plain and is_cut(begun.text)):
+        return []
+    rest = [*(each.key for each in found.entries[first:]), key]
+    del found.entries[first:]
+    text = ", ".join([begun.text, *rest])
+    begun.complaint = f'found a range that YAML cut at its comma; put it into quotes: "{text}"'
+    begun.value = None
+    return rest
+
+
+def _is_nothing(tree: Tree) -> bool:
+    return isinstance(tree, Scalar) and tree.plain and not tree.text
 
 
 def _unreadable(error: yaml.reader.ReaderError, text: str) -> tuple[int, str]:
@@ -155,7 +180,7 @@ class _Composer:
             _grow(found, item)
         return found
 
-    def _mapping(self, event: Event, level: int) -> Entries:
+    def _mapping(self, event: MappingStartEvent, level: int) -> Entries:
         found = Entries(_line(event))
         merges: list[Tree] = []
         seen: dict[str, int] = {}
@@ -166,6 +191,9 @@ class _Composer:
             key = self._key(each, level)
             value = self._node(next(self.events), level + 1)
             _grow(found, value)
+            if event.flow_style and key is not None and (rest := _rejoined(found, key, value)):
+                seen = {name: at for name, at in seen.items() if name not in rest}
+                continue
             if key is not None and key in seen:
                 self.problems.append((line, _twice(key, seen[key])))
             elif is_merge:
