@@ -1,0 +1,93 @@
+"""What a guard that was killed leaves running: adopted by its supervisor, and ended.
+
+A guard (`guard.py`) ends whatever descends from its child, but a SIGKILL ends the guard alone.
+So the process that starts guards adopts orphans as they do: what a dead guard had below it
+becomes its own child, whose number cannot be another's before it is buried here.
+
+Promises: when `end` returns, nothing of the guard's brood runs, or it says what could not be
+ended; a living guard, what this process started itself (it is in its process group) and what
+is older than the dead guard are left alone.  Linux only; elsewhere nothing is found.
+What is not here: guards that do their work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from sqlqueue.worker import guard
+
+LONGEST_SECONDS: Final = guard.LONGEST_SECONDS
+
+_lock = threading.Lock()
+"""Held while a guard is started, too: until its number is noted it looks like an orphan."""
+_guards: dict[int, int] = {}
+"""The guards that are not buried, and when each began."""
+
+
+def start_guard(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Starts one by `start`; from here on its orphans come to this process."""
+    guard.adopt_orphans()
+    with _lock:
+        process = start()
+        found = guard.look(process.pid)
+        _guards[process.pid] = found.began if found else 0
+    return process
+
+
+def bury(process: subprocess.Popen[bytes]) -> None:
+    """Waits for the end of a guard that has ended its brood."""
+    process.wait()
+    with _lock:
+        _guards.pop(process.pid, None)
+
+
+def end(process: subprocess.Popen[bytes], seconds: float = LONGEST_SECONDS) -> list[int]:
+    """Ends a guard and what it leaves; returns what still runs after so many seconds.
+
+    The guard is waited for first: what was its own is ours only when it is quite dead.
+    """
+    process.kill()
+    process.wait()
+    with _lock:
+        since = _guards.pop(process.pid, 0)
+    limit = time.monotonic() + seconds
+    while left := _end_some(since):
+        if time.monotonic() > limit:
+            return left
+        time.sleep(guard.PAUSE_SECONDS)
+    return []
+
+
+def _end_some(since: int) -> list[int]:
+    """Kills and buries what is there now; returns the orphans that it found.
+
+    Each stays our child until it is buried here, so that none can hide: whoever it has begun
+    meanwhile is below it, or an orphan itself the next time.
+    """
+    with _lock:
+        orphans = _orphans(since)
+        guard.kill([*orphans, *guard.descendants(*orphans)])
+        for pid in orphans:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+    return orphans
+
+
+def _orphans(since: int) -> list[int]:
+    """Children of this process that it did not start, begun at `since` or later.
+
+    A brood is never in our process group: the child of a guard begins in one of its own.
+    """
+    ours, group = os.getpid(), os.getpgrp()
+    return [
+        pid
+        for pid, each in guard.everyone().items()
+        if each.parent == ours and each.group != group and each.began >= since
+        if pid not in _guards
+    ]
