@@ -317,15 +317,15 @@ def start_others_and_wait(seed: int) -> dict[str, Any]:
     return {"status": others[0].wait()}
 
 
-def fork_in_all_directions(seed: int) -> dict[str, Any]:
-    """Each process that goes begins two more, in sessions of their own, until there are many."""
-    Path(f"family-{seed}").write_text(f"{os.getppid()} {os.getpid()}\n")
-    for _ in range(20):
+def fork_deeper(seed: int) -> dict[str, Any]:
+    """Five lines of descent, each generation in a session of its own; all wait."""
+    Path(f"started-{seed}").write_text(str(os.getpid()))
+    for _ in range(5):
         if os.fork() == 0:
-            for _ in range(200):
-                os.setsid()
+            for _ in range(60):
                 if os.fork():
-                    signal.pause() if os.fork() else None
-                    os._exit(0)
+                    break
+                os.setsid()
+            break
     while True:
         signal.pause()

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,29 +101,40 @@ def test_nothing_is_left_when_the_attempt_is_said_to_be_over(
     assert bench.run("add").outcome == "COMPLETED"
 
 
-def test_a_family_that_grows_is_ended(bench: Bench) -> None:
-    ending = begun(bench, bench.order("misbehaving:fork_in_all_directions"))
-    family(bench)
+@pytest.mark.parametrize("how", ["fork_for_ever", "fork_deeper"])
+def test_a_family_that_grows_is_ended(bench: Bench, how: str) -> None:
+    ending = begun(bench, bench.order(f"misbehaving:{how}"))
+    wait_until((bench.root / "started-42").exists, SECONDS, "its first process")
     kill_guard(bench)
     assert ending.result(SECONDS).outcome == "FAILED"
     assert marked(bench.mark) == []
 
 
-def test_others_are_left_alone(bench: Bench, neighbour: Bench) -> None:
-    """What an older parent left us, a program of this process, another runner's child."""
+@contextmanager
+def pausing(away: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of this process; `away`: in a session of its own."""
     pause = [sys.executable, "-c", "import signal; signal.pause()"]
-    with subprocess.Popen(pause, start_new_session=True) as older:
+    with subprocess.Popen(pause, start_new_session=away) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_others_are_left_alone(bench: Bench, neighbour: Bench) -> None:
+    """What was there before the guard, a program of this process, another runner's child."""
+    with pausing(away=True) as older:
+        assert neighbour.run("add").outcome == "COMPLETED"  # the kernel's clock went on meanwhile
+        neighbour.close()
         first = begun(bench, function(bench))
         second = begun(neighbour, function(neighbour))
         mine, others = family(bench), family(neighbour)
-        with subprocess.Popen(pause) as ours:
+        with pausing(away=False) as ours:
             kill_guard(bench)
             assert first.result(SECONDS).outcome == "FAILED"
             assert [pid for pid in mine if psutil.pid_exists(pid)] == []
             assert [pid for pid in others if gone(pid)] == []
             assert (older.poll(), ours.poll(), second.done()) == (None, None, False)
-            ours.kill()
-        older.kill()
 
 
 def test_guards_that_are_being_started_are_left_alone(bench: Bench, neighbour: Bench) -> None:
@@ -195,7 +207,7 @@ def test_the_next_attempt_of_a_command_never_runs_beside_the_first(queue: Queue)
     [guard] = psutil.Process(worker.pid).children()
     guard.kill()
     assert worker.wait(SECONDS) == 0, queue.said
-    assert queue.attempts() == [("exp_0_0", 1, "FAILED"), ("exp_0_0", 2, "COMPLETED")]
+    assert queue.attempts() == [("exp_0_1", 1, "FAILED"), ("exp_0_1", 2, "COMPLETED")]
     assert not (queue.root / "beside").exists()
     assert "the guard of the child was killed by SIGKILL" in queue.said
 

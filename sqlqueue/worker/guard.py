@@ -112,12 +112,17 @@ def descendants(*roots: int) -> list[int]:
 
 def everyone() -> dict[int, Process]:
     """All processes; none without a /proc."""
+    looked = {pid: look(pid) for pid in numbers()}
+    return {pid: each for pid, each in looked.items() if each is not None}
+
+
+def numbers() -> list[int]:
+    """The numbers of all processes, as a rule the newest first; none without a /proc."""
     try:
         names = os.listdir("/proc")  # noqa: PTH208 - to start at once
     except OSError:
-        return {}
-    looked = {int(name): look(int(name)) for name in names if name.isdigit()}
-    return {pid: each for pid, each in looked.items() if each is not None}
+        return []
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
 def look(pid: int) -> Process | None:

@@ -71,23 +71,35 @@ def _end_some(since: int) -> list[int]:
     meanwhile is below it, or an orphan itself the next time.
     """
     with _lock:
-        orphans = _orphans(since)
-        guard.kill([*orphans, *guard.descendants(*orphans)])
+        orphans = _kill_orphans(since)
+        guard.kill(guard.descendants(*orphans))
         for pid in orphans:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
     return orphans
 
 
-def _orphans(since: int) -> list[int]:
-    """Children of this process that it did not start, begun at `since` or later.
+def _kill_orphans(since: int) -> list[int]:
+    """Each as soon as it is seen, the newest first: of a family in which everyone begins another
+    one and ends, the youngest lives for less than it takes to look at all."""
+    found = []
+    for pid in guard.numbers():
+        if _is_orphan(pid, since):
+            guard.kill([pid])
+            found.append(pid)
+    return found
+
+
+def _is_orphan(pid: int, since: int) -> bool:
+    """A child of this process that it did not start, begun at `since` or later.
 
     A brood is never in our process group: the child of a guard begins in one of its own.
     """
-    ours, group = os.getpid(), os.getpgrp()
-    return [
-        pid
-        for pid, each in guard.everyone().items()
-        if each.parent == ours and each.group != group and each.began >= since
-        if pid not in _guards
-    ]
+    each = guard.look(pid)
+    return (
+        each is not None
+        and each.parent == os.getpid()
+        and each.group != os.getpgrp()
+        and each.began >= since
+        and pid not in _guards
+    )
