@@ -97,23 +97,23 @@ class Process:
         self.began = began
 
 
-def descendants(*roots: int) -> list[int]:
-    """The processes below `roots`, the dead and not yet buried too; none without a /proc."""
-    below: dict[int, list[int]] = {}
-    for pid, each in everyone().items() if roots else ():
-        below.setdefault(each.parent, []).append(pid)
+def descendants(root: int) -> list[int]:
+    """The processes below `root`, the dead and not yet buried too; none without a /proc."""
+    looked = {pid: each for pid in numbers() if (each := look(pid)) is not None}
+    return below([root], looked)
+
+
+def below(roots: list[int], processes: dict[int, Process]) -> list[int]:
+    """Those of `processes` that descend from `roots`."""
+    children: dict[int, list[int]] = {}
+    for pid, each in processes.items():
+        children.setdefault(each.parent, []).append(pid)
     found: list[int] = []
-    generation = list(roots)
+    generation = roots
     while generation:
-        generation = [pid for parent in generation for pid in below.get(parent, ())]
+        generation = [pid for parent in generation for pid in children.get(parent, ())]
         found += generation
     return found
-
-
-def everyone() -> dict[int, Process]:
-    """All processes; none without a /proc."""
-    looked = {pid: look(pid) for pid in numbers()}
-    return {pid: each for pid, each in looked.items() if each is not None}
 
 
 def numbers() -> list[int]:

@@ -57,49 +57,54 @@ def end(process: subprocess.Popen[bytes], seconds: float = LONGEST_SECONDS) -> l
     with _lock:
         since = _guards.pop(process.pid, 0)
     limit = time.monotonic() + seconds
-    while left := _end_some(since):
+    older: set[int] = set()
+    while left := _end_some(since, older) or _end_some(since, set()):
         if time.monotonic() > limit:
             return left
         time.sleep(guard.PAUSE_SECONDS)
     return []
 
 
-def _end_some(since: int) -> list[int]:
+def _end_some(since: int, older: set[int]) -> list[int]:
     """Kills and buries what is there now; returns the orphans that it found.
 
     Each stays our child until it is buried here, so that none can hide: whoever it has begun
     meanwhile is below it, or an orphan itself the next time.
     """
     with _lock:
-        orphans = _kill_orphans(since)
-        guard.kill(guard.descendants(*orphans))
+        orphans, seen = _kill_orphans(since, older)
+        guard.kill(guard.below(orphans, seen))
         for pid in orphans:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
     return orphans
 
 
-def _kill_orphans(since: int) -> list[int]:
+def _kill_orphans(since: int, older: set[int]) -> tuple[list[int], dict[int, guard.Process]]:
     """Each as soon as it is seen, the newest first: of a family in which everyone begins another
-    one and ends, the youngest lives for less than it takes to look at all."""
-    found = []
+    one and ends, the youngest lives for less than it takes to look at all.
+
+    With all that began at `since` or later.  What is `older` is noted, and not looked at again.
+    """
+    found, seen = [], {}
     for pid in guard.numbers():
-        if _is_orphan(pid, since):
+        each = None if pid in older else guard.look(pid)
+        if each is None:
+            continue
+        if each.began < since:
+            older.add(pid)
+            continue
+        seen[pid] = each
+        if _is_orphan(pid, each):
             guard.kill([pid])
             found.append(pid)
-    return found
+    return found, seen
 
 
-def _is_orphan(pid: int, since: int) -> bool:
-    """A child of this process that it did not start, begun at `since` or later.
+def _is_orphan(pid: int, process: guard.Process) -> bool:
+    """Whether it is a child of this process that it did not start.
 
     A brood is never in our process group: the child of a guard begins in one of its own.
     """
-    each = guard.look(pid)
-    return (
-        each is not None
-        and each.parent == os.getpid()
-        and each.group != os.getpgrp()
-        and each.began >= since
-        and pid not in _guards
-    )
+    is_ours = process.parent == os.getpid() and process.group != os.getpgrp()
+    return is_ours and pid not in _guards
