@@ -303,3 +303,29 @@ def gated(seed: int, where: str, run: Run) -> dict[str, Any]:
         pause.wait(0.02)
     print("after\n" * 5000)
     return {"padding": "x" * 5000}
+
+
+def start_others_and_wait(seed: int) -> dict[str, Any]:
+    """A program, and one in a session of its own with nothing of our environment."""
+    import subprocess
+
+    program = [sys.executable, "-c", "import signal; signal.pause()"]
+    others = [subprocess.Popen(program, start_new_session=away, env=environment)
+              for away, environment in ((False, None), (True, None), (True, {}))]  # fmt: skip
+    whose = [os.getppid(), os.getpid(), *(each.pid for each in others)]
+    Path(f"family-{seed}").write_text(" ".join(map(str, whose)) + "\n")
+    return {"status": others[0].wait()}
+
+
+def fork_deeper(seed: int) -> dict[str, Any]:
+    """Five lines of descent, each generation in a session of its own; all wait."""
+    Path(f"started-{seed}").write_text(str(os.getpid()))
+    for _ in range(5):
+        if os.fork() == 0:
+            for _ in range(60):
+                if os.fork():
+                    break
+                os.setsid()
+            break
+    while True:
+        signal.pause()

@@ -134,7 +134,7 @@ class Attempt:
         if found is not None:
             return found
         grew = deaths.oom_kills() > killed_before
-        ending = deaths.describe(said.status, Path(self.order.log), grew)
+        ending = deaths.describe(said.status, Path(self.order.log), grew, said.unguarded)
         by_signal = -said.status in STOP_SIGNALS
         return replace(ending, outcome=STOPPED) if by_signal else ending
 

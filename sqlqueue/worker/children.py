@@ -3,7 +3,8 @@
 A guard (`guard.py`) is the child's parent: when the supervisor dies in whatever way, the
 pipe to the guard closes and it ends the child with all that descends from it, even while
 the child is deep in C code.  Signals to the child are sent by the guard, which alone
-knows that its number is not another's yet.
+knows that its number is not another's yet.  When the guard itself is killed, the supervisor
+ends what it leaves (`orphans.py`).
 
 Promises: what the child says and how it dies arrives in the inbox, in that order, as
 `Progress`, `Ended`, `Exited`, each naming its child; what is no notice, or has no end, is
@@ -30,7 +31,7 @@ from typing import Any, Final
 import msgspec
 
 from sqlqueue.protocol import MAX_MESSAGE_BYTES
-from sqlqueue.worker import guard, sources
+from sqlqueue.worker import guard, orphans, sources
 from sqlqueue.worker.outcome import Ending, Order
 
 CLOSE_SECONDS: Final = 2.0
@@ -62,10 +63,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Exited:
-    """The process is gone, and all that descended from it; a negative status is a signal."""
+    """The process is gone, and all that descended from it; a negative status is a signal.
+
+    `unguarded`: the status is that of its guard, which ended without a word of the child's.
+    """
 
     child: ChildProcess
     status: int
+    unguarded: bool = False
 
 
 Event = Progress | Ended | Exited
@@ -142,11 +147,13 @@ class ChildProcess:
             notices_end, notices = _pipe(undo, after)
             sink = _open_log(log)
             after.callback(os.close, sink)
-            self._guard = subprocess.Popen(
-                [*_guarded(orders, reports), *_command(control, notices)],
-                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=root,
-                env=dict(environment), pass_fds=(orders, reports, control, notices),
-                process_group=0,
+            self._guard = orphans.start_guard(
+                lambda: subprocess.Popen(
+                    [*_guarded(orders, reports), *_command(control, notices)],
+                    stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=root,
+                    env=dict(environment), pass_fds=(orders, reports, control, notices),
+                    process_group=0,
+                )
             )  # fmt: skip
             undo.pop_all()
         self._control = io.FileIO(control_end, "w")
@@ -189,16 +196,23 @@ class ChildProcess:
         """Waits until the child and all below it are gone, and only then tells."""
         with open(reports, "rb") as lines:
             said = lines.readline()
-        status = int(said) if said else self._unguarded()
+        status = self._reported(said) if said else self._unguarded()
         self._reader.join(DRAIN_SECONDS)
-        self._guard.wait()
         self._gone.set()
-        self._inbox.put(Exited(self, status))
+        self._inbox.put(Exited(self, status, unguarded=not said))
+
+    def _reported(self, said: bytes) -> int:
+        orphans.bury(self._guard)
+        return int(said)
 
     def _unguarded(self) -> int:
-        """The guard itself was killed, and the child with it; or the child cannot be ended."""
-        self._guard.kill()
-        return self._guard.wait()
+        """The guard itself was killed; or the child cannot be ended.
+
+        PDEATHSIG has reached the child alone: the rest of its brood is ours to end.
+        """
+        if left := orphans.end(self._guard):
+            log.error("what a killed guard left could not be ended: %s; is it stuck?", left)
+        return self._guard.returncode
 
 
 class _Progress(msgspec.Struct, tag="progress", tag_field="type"):

@@ -52,10 +52,14 @@ def _cgroup_files() -> list[Path]:
     ]
 
 
-def describe(status: int, log: Path, out_of_memory: bool) -> Ending:
-    """The ending of a child that exited with `status` (negative: a signal)."""
+def describe(status: int, log: Path, out_of_memory: bool, unguarded: bool = False) -> Ending:
+    """The ending of a child that exited with `status` (negative: a signal).
+
+    `unguarded`: the status is its guard's, which died first.
+    """
     killed_for_memory = status == -signal.SIGKILL and out_of_memory
-    said = shorten("\n".join(filter(None, (_cause(status, killed_for_memory), tail(log)))))
+    cause = _guard_s_cause if unguarded else _cause
+    said = shorten("\n".join(filter(None, (cause(status, killed_for_memory), tail(log)))))
     return Ending("OOM" if killed_for_memory else "FAILED", error=said, retire=True)
 
 
@@ -70,6 +74,16 @@ def _cause(status: int, killed_for_memory: bool) -> str:
         f"the child ended with exit status {status} before the experiment returned "
         "(os._exit, or a library that ends the process)"
     )
+
+
+def _guard_s_cause(status: int, killed_for_memory: bool) -> str:
+    """The child went with its guard, whatever it was doing."""
+    if status == 0:
+        return "the child had to be killed, and did not end for long"
+    if killed_for_memory:
+        return "the guard of the child was killed by the kernel: out of memory"
+    how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with status {status}"
+    return f"the guard of the child {how}, not by this worker: the child was ended with it"
 
 
 def signal_name(number: int) -> str:

@@ -9,7 +9,8 @@ Promises: whoever descends from the child ends when the child does, or when ORDE
 because the supervisor is gone, in whatever way either died: daemons that left the process
 group and the session too, for the kernel hands them to the guard (Linux; elsewhere the
 process group alone).  A script by itself, started for every child: it imports nothing
-that takes time.  What is not here: what the child is told, and why it ends.
+that takes time.  What is not here: what the child is told, and why it ends; the end of a
+guard's own brood when it is killed itself (`orphans.py`).
 """
 
 from __future__ import annotations
@@ -67,12 +68,11 @@ class Guard:
         return KILL in said or not said
 
     def _end_all(self) -> None:
-        """Stopped first, so that none can start another while the others are killed."""
+        """Kills and buries until nobody is left, for as long as that may take."""
         limit = time.monotonic() + LONGEST_SECONDS
         _send(signal.SIGKILL, [-self._pid])
         while (found := descendants(os.getpid())) or self.status is None:
-            _send(signal.SIGSTOP, found)
-            _send(signal.SIGKILL, found)
+            kill(found)
             self._reap()
             if time.monotonic() > limit:
                 return
@@ -88,31 +88,57 @@ class Guard:
             return
 
 
+class Process:
+    """One process: its parent, its process group, when it began (ticks since the start-up)."""
+
+    def __init__(self, parent: int, group: int, began: int) -> None:
+        self.parent = parent
+        self.group = group
+        self.began = began
+
+
 def descendants(root: int) -> list[int]:
     """The processes below `root`, the dead and not yet buried too; none without a /proc."""
-    parents = {}
-    try:
-        names = os.listdir("/proc")  # noqa: PTH208 - to start at once
-    except OSError:
-        return []
-    for name in names:
-        if name.isdigit() and (parent := _parent(name)):
-            parents[int(name)] = parent
+    looked = {pid: each for pid in numbers() if (each := look(pid)) is not None}
+    return below([root], looked)
+
+
+def below(roots: list[int], processes: dict[int, Process]) -> list[int]:
+    """Those of `processes` that descend from `roots`."""
+    children: dict[int, list[int]] = {}
+    for pid, each in processes.items():
+        children.setdefault(each.parent, []).append(pid)
     found: list[int] = []
-    generation = {root}
+    generation = roots
     while generation:
-        generation = {pid for pid, parent in parents.items() if parent in generation}
+        generation = [pid for parent in generation for pid in children.get(parent, ())]
         found += generation
     return found
 
 
-def _parent(name: str) -> int:
-    """The parent of a process; 0 when it is gone.  Its own name may hold blanks and brackets."""
+def numbers() -> list[int]:
+    """The numbers of all processes, as a rule the newest first; none without a /proc."""
     try:
-        with open(f"/proc/{name}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
+        names = os.listdir("/proc")  # noqa: PTH208 - to start at once
+    except OSError:
+        return []
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def look(pid: int) -> Process | None:
+    """None when it is gone.  Its own name may hold blanks and brackets."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            told = file.read().rpartition(b")")[2].split()
+        return Process(int(told[1]), int(told[2]), int(told[19]))
     except (OSError, ValueError, IndexError):
-        return 0
+        return None
+
+
+def kill(pids: list[int]) -> None:
+    """Stopped first, so that none can start another while the others are killed."""
+    _send(signal.SIGSTOP, pids)
+    _send(signal.SIGKILL, pids)
 
 
 def _send(number: int, pids: list[int]) -> None:
@@ -132,8 +158,8 @@ def _wake_on_death() -> int:
     return reading
 
 
-def _adopt_orphans() -> None:
-    """From here on, whoever loses its parent below us becomes our child."""
+def adopt_orphans() -> None:
+    """From here on, whoever loses its parent below this process becomes its child (Linux)."""
     try:
         import ctypes
 
@@ -154,7 +180,7 @@ def main(arguments: list[str]) -> None:
     orders, reports = int(arguments[0]), int(arguments[1])
     for fd in (orders, reports):
         os.set_inheritable(fd, False)
-    _adopt_orphans()
+    adopt_orphans()
     guard = Guard(arguments[2:])
     _let_go()
     guard.watch(orders)
