@@ -101,7 +101,9 @@ def test_nothing_is_left_when_the_attempt_is_said_to_be_over(
     assert bench.run("add").outcome == "COMPLETED"
 
 
-@pytest.mark.parametrize("how", ["fork_for_ever", "fork_deeper"])
+@pytest.mark.parametrize(
+    "how", [pytest.param("fork_for_ever", marks=pytest.mark.slow), "fork_deeper"]
+)
 def test_a_family_that_grows_is_ended(bench: Bench, how: str) -> None:
     ending = begun(bench, bench.order(f"misbehaving:{how}"))
     wait_until((bench.root / "started-42").exists, SECONDS, "its first process")
