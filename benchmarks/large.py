@@ -24,7 +24,7 @@ from sqlqueue.home import Home
 from sqlqueue.home_lock import HomeLock
 from sqlqueue.plan.signature import digest, entry
 from sqlqueue.store import csv_file, records
-from sqlqueue.store.recounting import added_together
+from sqlqueue.store.recounting import counted
 from sqlqueue.store.schema import attempts, phases, results, task_output_dirs, task_phases, tasks
 
 EXPERIMENT = "poisoning"
@@ -156,7 +156,7 @@ def _copy_all(connection: Connection, plan: Plan, naming: Naming) -> None:
     of_seed = {"signature": "of_seed(old.signature, more.seed)"}
     width = run("SELECT coalesce(max(id), 0) FROM attempts").scalar_one()
     done = f"more.seed < {plan.done}"
-    with added_together(connection):
+    with counted(connection):
         _copy(connection, tasks, plan.seeds, of_seed | {
             "task_id": "id_of_seed(old.task_id, more.seed)",
             "parameters": "json_set(old.parameters, '$.seed', more.seed)",

@@ -34,6 +34,8 @@ ONE_OF = {
     "test_doctor_machine.py::test_what_is_wrong_here_is_told_and_cured": 3,
     "test_import.py::test_what_cannot_be_meant_changes_nothing": 3,
     "test_log_barren.py::test_nobody_is_locked_out": 2,
+    "test_poisoning_together.py::test_a_stack_sends_what_each_client_sends_by_itself": 3,
+    "test_poisoning_together.py::test_last_batches_are_each_clients_own": 2,
     "test_poisoning_training.py::test_a_damaged_checkpoint_is_not_used": 3,
     "test_recover.py::test_it_is_made_again_from_sweep_files_and_csvs": 3,
     "test_recover_rows.py::test_what_cannot_be_adopted_is_told_and_kept": 2,
