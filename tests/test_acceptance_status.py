@@ -16,8 +16,8 @@ NUMBER = (int, float)
 NOTHING = type(None)
 COUNTS = dict.fromkeys(("total", "pending", "running", "completed", "failed", "cancelled"), int)
 MAYBE = (*NUMBER, NOTHING)
-TASK = {"task_id": str, "attempt": int, "cancelled": bool, "seconds": NUMBER, "left_seconds": MAYBE, "step": MAYBE,
-        "total": MAYBE, "metrics": dict}  # fmt: skip
+TASK = {"task_id": str, "attempt": int, "cancelled": bool, "seconds": NUMBER,
+        "left_seconds": MAYBE, "step": MAYBE, "total": MAYBE, "metrics": dict}  # fmt: skip
 WORKER = {"worker_id": str, "host": str, "device": str, "worker_type": str, "state": str,
           "drained": bool, "heard_seconds_ago": MAYBE, "tasks": [TASK]}  # fmt: skip
 SHAPE = {
