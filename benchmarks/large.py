@@ -25,7 +25,15 @@ from sqlqueue.home_lock import HomeLock
 from sqlqueue.plan.signature import digest, entry
 from sqlqueue.store import csv_file, records
 from sqlqueue.store.recounting import counted
-from sqlqueue.store.schema import attempts, phases, results, task_output_dirs, task_phases, tasks
+from sqlqueue.store.schema import (
+    attempts,
+    csv_rows,
+    phases,
+    results,
+    task_output_dirs,
+    task_phases,
+    tasks,
+)
 
 EXPERIMENT = "poisoning"
 SEED = ',"seed":'
@@ -164,10 +172,10 @@ def _copy_all(connection: Connection, plan: Plan, naming: Naming) -> None:
             "state": f"CASE WHEN {done} THEN 'COMPLETED' ELSE 'PENDING' END",
         })  # fmt: skip
         _copy(connection, task_phases, plan.seeds, of_seed)
-        rows = "(SELECT row_count FROM output_directories WHERE id = old.directory_id)"
-        _copy(connection, task_output_dirs, plan.seeds, of_seed | {
-            "row_number": f"CASE WHEN {done} THEN old.row_number + {rows} * more.seed END",
-        })  # fmt: skip
+        _copy(connection, task_output_dirs, plan.seeds, of_seed)
+    rows = "(SELECT row_count FROM output_directories WHERE id = old.directory_id)"
+    number = {"row_number": f"old.row_number + {rows} * more.seed"}
+    _copy(connection, csv_rows, plan.done, of_seed | number)
     _copy(connection, attempts, plan.done, of_seed | {
         "id": f"old.id + more.seed * {width}", "request_id": "NULL",
     })  # fmt: skip

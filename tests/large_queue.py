@@ -72,12 +72,14 @@ STATEMENTS = (
     "INSERT INTO task_phases (phase_id, signature, priority, max_attempts) "
     "SELECT phase_id % :phases + 1, signature, priority, max_attempts FROM tasks "
     "WHERE id % 10 = 0",
-    "INSERT INTO task_output_dirs (signature, directory_id, row_number) "
-    "SELECT signature, folder, CASE WHEN state = 'COMPLETED' THEN "
-    "row_number() OVER (PARTITION BY folder, state ORDER BY id) END FROM ("
-    "SELECT id, signature, state, id % :directories + 1 AS folder FROM tasks UNION ALL "
-    "SELECT id, signature, state, (id + 1) % :directories + 1 FROM tasks WHERE id % 10 = 0) "
+    "INSERT INTO task_output_dirs (signature, directory_id) SELECT signature, folder FROM ("
+    "SELECT id, signature, id % :directories + 1 AS folder FROM tasks UNION ALL "
+    "SELECT id, signature, (id + 1) % :directories + 1 FROM tasks WHERE id % 10 = 0) "
     "ORDER BY id",
+    "INSERT INTO csv_rows (directory_id, row_number, signature) "
+    "SELECT directory_id, row_number() OVER (PARTITION BY directory_id ORDER BY links.id), "
+    "links.signature FROM task_output_dirs AS links "
+    "JOIN tasks ON tasks.signature = links.signature WHERE state = 'COMPLETED'",
     "INSERT INTO attempts (id, signature, number, worker_id, host, device, outcome, started_at, "
     "ended_at, seconds, error, lease_seconds) "
     "SELECT id, signature, 1, 'w' || (id % 64), 'host', 'cpu', "
@@ -133,10 +135,9 @@ def _small_tables(base: sqlite3.Connection, size: Size) -> None:
 def _write_files(base: sqlite3.Connection, home: Home, size: Size) -> None:
     """The CSVs, and the records of what they are."""
     query = (
-        f"SELECT {LINE} FROM task_output_dirs "
-        "JOIN tasks ON tasks.signature = task_output_dirs.signature "
+        f"SELECT {LINE} FROM csv_rows JOIN tasks ON tasks.signature = csv_rows.signature "
         "JOIN phases ON phases.id = tasks.phase_id "
-        "WHERE directory_id = :key AND row_number IS NOT NULL ORDER BY row_number"
+        "WHERE directory_id = :key ORDER BY row_number"
     )
     head = ",".join(COLUMNS) + "\n"
     paths = base.execute("SELECT id, path FROM output_directories").fetchall()

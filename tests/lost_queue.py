@@ -195,7 +195,9 @@ def torn_page(queue: Lost) -> None:
 
 
 def torn_index(queue: Lost) -> None:
-    ((page,),) = queue.query("SELECT rootpage FROM sqlite_schema WHERE name = 'ix_tasks_state'")
+    ((page,),) = queue.query(
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_tasks_1'"
+    )
     with queue.home.database.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xaa" * 4096)

@@ -101,7 +101,7 @@ def test_the_figures_are_read_without_a_look_at_every_task(core: Core) -> None:
     scans = [each for each in steps if each.startswith("SCAN")]
     large = ("tasks", "task_phases", "task_output_dirs", "attempts", "results")
     assert [each for each in scans if each.split()[1] in large and "ix_" not in each] == []
-    assert len([each for each in steps if "ix_tasks_state" in each]) == 1  # those that failed
+    assert len([each for each in steps if "ix_tasks_few" in each]) == 1  # those that failed
 
 
 def test_what_no_file_wants_is_looked_for_some_tasks_at_a_time(core: Core) -> None:

@@ -87,10 +87,13 @@ DATABASE = {
         " (SELECT signature FROM tasks WHERE task_id = 'p_2_2')"
     ),
     "failed with attempts left": "UPDATE tasks SET state = 'FAILED' WHERE task_id = 'p_2_2'",
-    "its result is not in directory": (
-        "UPDATE task_output_dirs SET row_number = NULL WHERE row_number = 3"
+    "its result is not in directory": ("DELETE FROM csv_rows WHERE row_number = 3"),
+    "rows numbered up to": "UPDATE csv_rows SET row_number = 9 WHERE row_number = 3",
+    "which is not linked to it": "DELETE FROM task_output_dirs WHERE id = 1",
+    "twice": (
+        "UPDATE csv_rows SET signature = (SELECT signature FROM csv_rows WHERE row_number = 1)"
+        " WHERE row_number = 2"
     ),
-    "rows numbered up to": "UPDATE task_output_dirs SET row_number = 9 WHERE row_number = 3",
     "which has no result": "UPDATE results SET accepted = 0 WHERE id = 1",
     "points nowhere": "DELETE FROM phases",
     "its record says": "UPDATE output_directories SET checksum = '0000000000000001'",
@@ -112,7 +115,7 @@ def test_a_damaged_page_is_told(room: Room) -> None:
     with closing(sqlite3.connect(room.home.database)) as base:
         base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (root,) = base.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'ix_tasks_state'"
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_tasks_1'"
         ).fetchone()
         (size,) = base.execute("PRAGMA page_size").fetchone()
     with room.home.database.open("r+b") as file:

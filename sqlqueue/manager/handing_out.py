@@ -16,7 +16,7 @@ from sqlqueue.manager.notebook import Context, Notebook
 from sqlqueue.plan.command import Command
 from sqlqueue.plan.pace import kind_of
 from sqlqueue.protocol import Reply, TaskReply
-from sqlqueue.store import memory, pace, queue, reading, records, steering
+from sqlqueue.store import memory, pace, queue, reading, records, states, steering
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import Attempt, TaskRow
 
@@ -194,4 +194,4 @@ def task_reply(
 
 def done(connection: Connection) -> bool:
     """Whether every task is finished; an empty queue is not done but waiting."""
-    return not reading.unfinished(connection) and reading.any_task(connection)
+    return not states.any_unfinished(connection) and states.any_task(connection)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select, text, tuple_
 
 from sqlqueue.errors import DirectoryError
 from sqlqueue.home import Home
@@ -27,6 +27,7 @@ from sqlqueue.store.rewriting import expected
 from sqlqueue.store.schema import (
     attempts,
     breakers,
+    csv_rows,
     output_directories,
     phases,
     results,
@@ -137,16 +138,31 @@ def _numbers(connection: Connection) -> Iterator[Finding]:
         if not count == highest == record.row_count:
             message = f"{count} rows numbered up to {highest}, {record.row_count} recorded"
             yield Finding("error", path, message)
-    link = task_output_dirs.c
-    accepted = select(results.c.signature).where(results.c.accepted)
-    query = select(link.signature, output_directories.c.path).join(output_directories)
-    for row_ in connection.execute(
-        query.where(link.row_number.is_not(None), link.signature.not_in(accepted))
-    ):
-        yield Finding("error", row_.path, f"has a row of {row_.signature}, which has no result")
+    yield from _owners(connection)
     twice = select(results.c.signature).where(results.c.accepted).group_by(results.c.signature)
     for signature in connection.execute(twice.having(func.count() > 1)).scalars():
         yield Finding("error", signature, "has two accepted results")
+
+
+def _owners(connection: Connection) -> Iterator[Finding]:
+    """Whose rows those are."""
+    row_, link = csv_rows.c, task_output_dirs.c
+    accepted = select(results.c.signature).where(results.c.accepted)
+    linked = select(link.signature, link.directory_id)
+    of_row = tuple_(row_.signature, row_.directory_id)
+    query = select(row_.signature, output_directories.c.path).join_from(
+        csv_rows, output_directories
+    )
+    twice = query.group_by(row_.directory_id, row_.signature).having(func.count() > 1)
+    wrong = {
+        "which has no result": query.where(row_.signature.not_in(accepted)),
+        "which is not linked to it": query.where(of_row.not_in(linked)),
+        "twice": twice,
+    }
+    for why, rows in wrong.items():
+        for signature, path in connection.execute(rows):
+            comma = "" if why == "twice" else ","
+            yield Finding("error", path, f"has a row of {signature}{comma} {why}")
 
 
 # --- the CSVs against the database --------------------------------------------------------------

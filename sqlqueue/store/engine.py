@@ -29,7 +29,7 @@ from sqlqueue.store.looking import BUSY_MILLISECONDS
 
 T = TypeVar("T")
 
-HEAD: Final = "0009"
+HEAD: Final = "0010"
 """The newest migration; a test compares it with the folder."""
 
 

@@ -19,7 +19,7 @@ from sqlqueue.plan.headline import headline
 from sqlqueue.plan.kind import Said, Shared, said
 from sqlqueue.plan.selector import Selector
 from sqlqueue.protocol import CANNOT_RUN
-from sqlqueue.store import selecting
+from sqlqueue.store import selecting, states
 from sqlqueue.store.reruns import FAILED, IN_VAIN
 from sqlqueue.store.schema import attempts, tasks
 
@@ -138,7 +138,7 @@ def failures(connection: Connection) -> list[dict[str, Any]]:
     last = (
         select(column.signature, func.max(column.number).label("number"))
         .join(tasks, tasks.c.signature == column.signature)
-        .where(tasks.c.state == State.FAILED.value, column.outcome.in_(FAILED))
+        .where(states.FAILED, column.outcome.in_(FAILED))
         .group_by(column.signature)
         .subquery()
     )

@@ -21,11 +21,10 @@ from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
 from sqlqueue.store import engine, records
 from sqlqueue.store.csv_file import Record
-from sqlqueue.store.schema import attempts, results, task_output_dirs, tasks
+from sqlqueue.store.schema import attempts, csv_rows, results, tasks
 
 PREFIX: Final = ".sqlqueue-doctor-"
 MOST_TROUBLES: Final = 3
-MOST_AT_ONCE: Final = 500
 OLDEST: Final = (3, 35, 0)
 BAD: Final = (((3, 35, 0), (3, 37, 2), "may spoil a database when a savepoint is rolled back"),)
 """Versions from (inclusive) and up to (exclusive) which something that is relied on is broken.
@@ -73,16 +72,11 @@ def with_rows(home: Home, signatures: Collection[str]) -> set[tuple[str, str]]:
 
 
 def _with_rows(connection: Connection, signatures: Collection[str]) -> set[tuple[str, str]]:
-    link, found = task_output_dirs.c, set[tuple[str, str]]()
     query = select(tasks.c.task_id, tasks.c.signature).join(
-        task_output_dirs, link.signature == tasks.c.signature
+        csv_rows, csv_rows.c.signature == tasks.c.signature
     )
-    wanted = sorted(signatures)
-    for first in range(0, len(wanted), MOST_AT_ONCE):
-        some = link.signature.in_(wanted[first : first + MOST_AT_ONCE])
-        rows = query.where(some, link.row_number.is_not(None))
-        found |= {(row.task_id, row.signature) for row in connection.execute(rows)}
-    return found
+    found = connection.execute(query.execution_options(yield_per=1000))
+    return {(row.task_id, row.signature) for row in found if row.signature in signatures}
 
 
 def _troubles(connection: Connection) -> list[str]:

@@ -131,9 +131,6 @@ _OF_TASK = _ATTEMPT.where(attempts.c.signature == bindparam("signature")).order_
     attempts.c.number
 )
 _EPOCH = Prepared(select(meta.c.value).where(meta.c.key == quoted("epoch")))
-_TO_COME = tasks.c.state.in_([quoted(State.PENDING), quoted(State.RUNNING)])
-_UNFINISHED = Prepared(select(tasks.c.id).where(_TO_COME).limit(1))
-_ANY_TASK = Prepared(select(tasks.c.id).limit(1))
 
 
 def results_for(signature: ColumnElement[str]) -> ColumnElement[bool]:
@@ -218,16 +215,6 @@ def candidates(
 def task_by_key(connection: Connection, key: int) -> TaskRow | None:
     """The task with that primary key."""
     return _one_task(connection, _BY_ID, key)
-
-
-def unfinished(connection: Connection) -> bool:
-    """Whether any task is pending or running."""
-    return bool(_UNFINISHED.all(connection))
-
-
-def any_task(connection: Connection) -> bool:
-    """Whether there is a task at all."""
-    return bool(_ANY_TASK.all(connection))
 
 
 def running(connection: Connection) -> list[Attempt]:

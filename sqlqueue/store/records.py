@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select, tuple_
 
 from sqlqueue.store import reading
 from sqlqueue.store.csv_file import EMPTY, Record
 from sqlqueue.store.prepared import Prepared, among, listed
 from sqlqueue.store.schema import (
+    csv_rows,
     output_directories,
     results,
     set_aside,
@@ -25,19 +26,17 @@ from sqlqueue.store.schema import (
 
 _DIRECTORY = output_directories.c
 _LINK = task_output_dirs.c
+_ROW = csv_rows.c
 _LINKS = Prepared(
     select(_LINK.signature, _DIRECTORY.id, _DIRECTORY.path)
     .join(output_directories, _DIRECTORY.id == _LINK.directory_id)
     .where(among(_LINK.signature, "signatures"))
     .order_by(_LINK.id)
 )
+STANDING = select(_ROW.signature, _ROW.directory_id)
+"""The links whose row stands in the CSV."""
 _NUMBER_ROW = Prepared(
-    task_output_dirs.update()
-    .where(
-        _LINK.signature == bindparam("of_signature"),
-        _LINK.directory_id == bindparam("in_directory"),
-    )
-    .values(row_number=bindparam("to_number"))
+    csv_rows.insert().values({each.name: bindparam(each.name) for each in csv_rows.columns})
 )
 _RECORD_COLUMNS = (
     *("columns", "row_count", "length_bytes", "checksum", "look"),
@@ -142,28 +141,28 @@ def save_looks(connection: Connection, looks: dict[int, str]) -> None:
 
 def unnumber(connection: Connection, key: int) -> None:
     """Forgets which row of a CSV is whose."""
-    statement = task_output_dirs.update().where(_LINK.directory_id == key)
-    connection.execute(statement.values(row_number=None))
+    connection.execute(csv_rows.delete().where(_ROW.directory_id == key))
 
 
 def standing(connection: Connection, signatures: Collection[str]) -> set[tuple[str, int]]:
-    """Of those tasks, the links whose row stands in the CSV: signature and directory."""
+    """Of those tasks, the links whose row stands in the CSV: signature and directory.
+
+    Looks through all rows: whoever asks is about to write whole CSVs.
+    """
     if not signatures:
         return set()
-    query = select(_LINK.signature, _LINK.directory_id).where(
-        _LINK.signature.in_(list(signatures)), _LINK.row_number.is_not(None)
-    )
+    query = select(_ROW.signature, _ROW.directory_id).where(_ROW.signature.in_(list(signatures)))
     return {(row.signature, row.directory_id) for row in connection.execute(query)}
 
 
 def number_rows(connection: Connection, rows: Mapping[int, tuple[int, list[str]]]) -> None:
     """Writes down which row of each CSV is whose: counted from where, and signatures."""
     values = [
-        {"of_signature": signature, "in_directory": key, "to_number": first + offset}
+        (key, first + offset, signature)
         for key, (first, signatures) in rows.items()
         for offset, signature in enumerate(signatures)
     ]
-    _NUMBER_ROW.each(connection, values)
+    _NUMBER_ROW.each_row(connection, [each.name for each in csv_rows.columns], values)
 
 
 def rows_of(connection: Connection, key: int) -> Iterator[dict[str, Any]]:
@@ -171,9 +170,9 @@ def rows_of(connection: Connection, key: int) -> Iterator[dict[str, Any]]:
     query = (
         reading.TASK.add_columns(results.c.metrics)
         .join(results, and_(results.c.signature == tasks.c.signature, results.c.accepted))
-        .join(task_output_dirs, _LINK.signature == tasks.c.signature)
-        .where(_LINK.directory_id == key, _LINK.row_number.is_not(None))
-        .order_by(_LINK.row_number)
+        .join(csv_rows, _ROW.signature == tasks.c.signature)
+        .where(_ROW.directory_id == key)
+        .order_by(_ROW.row_number)
         .execution_options(yield_per=1000)
     )
     for row in connection.execute(query).mappings():
@@ -185,7 +184,7 @@ def undelivered(connection: Connection) -> list[tuple[str, int]]:
     query = (
         select(_LINK.signature, _LINK.directory_id)
         .join(results, and_(results.c.signature == _LINK.signature, results.c.accepted))
-        .where(_LINK.row_number.is_(None))
+        .where(tuple_(_LINK.signature, _LINK.directory_id).not_in(STANDING))
         .order_by(_LINK.id)
     )
     return [(row.signature, row.directory_id) for row in connection.execute(query)]
@@ -207,10 +206,8 @@ def set_aside_paths(connection: Connection) -> list[str]:
 
 def row_counts(connection: Connection) -> dict[int, tuple[int, int]]:
     """Per directory: how many rows are numbered, and the highest number."""
-    query = (
-        select(_LINK.directory_id, func.count(_LINK.row_number), func.max(_LINK.row_number))
-        .where(_LINK.row_number.is_not(None))
-        .group_by(_LINK.directory_id)
+    query = select(_ROW.directory_id, func.count(), func.max(_ROW.row_number)).group_by(
+        _ROW.directory_id
     )
     return {key: (count, highest) for key, count, highest in connection.execute(query)}
 

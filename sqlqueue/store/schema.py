@@ -134,7 +134,10 @@ Index(
     tasks.c.id,
     sqlite_where=_claimable,
 )
-Index("ix_tasks_state", tasks.c.state)
+# Neither a claim nor a result has a place to change in the middle of a large one: of states, only
+# those that few tasks are in.
+Index("ix_tasks_few", tasks.c.state, sqlite_where=text("state NOT IN ('PENDING', 'COMPLETED')"))
+Index("ix_tasks_held", tasks.c.id, sqlite_where=text("state = 'PENDING' AND held = 1"))
 Index("ix_tasks_rerun", tasks.c.state, sqlite_where=text("rerun_after > 0"))
 
 # Which phases want which task, and with what urgency; the largest of those that stand holds.
@@ -173,16 +176,24 @@ output_directories = Table(
 )
 
 # The join: which directory must get the row of which task.  The first is the primary.
-# `row_number`: the place of the row in that CSV, counted from 1; NULL while there is none.
 task_output_dirs = Table(
     "task_output_dirs",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("signature", Text, ForeignKey("tasks.signature"), nullable=False),
     Column("directory_id", Integer, ForeignKey("output_directories.id"), nullable=False),
-    Column("row_number", Integer),
     UniqueConstraint("signature", "directory_id"),
-    UniqueConstraint("directory_id", "row_number"),
+)
+
+# The rows of each CSV, counted from 1, and whose they are.  In their order and nowhere else: what
+# stands at the end of few pages costs a result next to nothing.
+csv_rows = Table(
+    "csv_rows",
+    metadata,
+    Column("directory_id", Integer, ForeignKey("output_directories.id"), primary_key=True),
+    Column("row_number", Integer, primary_key=True),
+    Column("signature", Text, ForeignKey("tasks.signature"), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Every run of a task.  `outcome` is NULL while it runs; at most one per task runs.
@@ -210,17 +221,8 @@ attempts = Table(
     CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', Outcome)}", name="outcome"),
 )
 _running: Final = text("outcome IS NULL")
-Index(
-    "ix_attempts_running",
-    attempts.c.signature,
-    unique=True,
-    sqlite_where=_running,
-)
-Index(
-    "ix_attempts_running_worker",
-    attempts.c.worker_id,
-    sqlite_where=_running,
-)
+Index("ix_attempts_running", attempts.c.signature, unique=True, sqlite_where=_running)
+Index("ix_attempts_running_worker", attempts.c.worker_id, sqlite_where=_running)
 Index("ix_attempts_request", attempts.c.request_id, sqlite_where=_running)
 
 # Every result that arrived, flattened.  The accepted one is the row in the CSVs.

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import Event, State, move
 from sqlqueue.plan.selector import is_worker
-from sqlqueue.store import wishing
+from sqlqueue.store import states, wishing
 from sqlqueue.store.reading import Attempt, running_of_tasks
 from sqlqueue.store.schema import (
     attempts,
@@ -41,7 +41,6 @@ _QUEUE_PAUSED: Final = select(meta.c.value).where(meta.c.key == _PAUSED)
 _DRAINS: Final = select(drains).order_by(drains.c.id)
 _PAUSED_PHASES: Final = select(phases.c.name).where(phases.c.paused).order_by(phases.c.id)
 _BROKEN_PHASES: Final = _PAUSED_PHASES.join(breakers, breakers.c.phase_id == phases.c.id)
-_ANY_PENDING: Final = select(tasks.c.id).where(tasks.c.state == State.PENDING.value).limit(1)
 _LAST_ATTEMPT: Final = (
     select(func.max(attempts.c.number))
     .where(attempts.c.signature == tasks.c.signature)
@@ -196,7 +195,7 @@ def pause_phases(connection: Connection, keys: Iterable[int], paused: bool) -> N
 
 def why_waiting(connection: Connection) -> str:
     """What is paused, if that may be why there is no task; else nothing."""
-    if connection.execute(_ANY_PENDING).first() is None:
+    if not states.any_pending(connection):
         return ""
     if is_queue_paused(connection):
         return "the queue is paused; `sqlqueue resume --all` goes on"

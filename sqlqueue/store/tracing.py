@@ -18,6 +18,7 @@ from sqlqueue.store import reading
 from sqlqueue.store.reading import TaskRow
 from sqlqueue.store.schema import (
     attempts,
+    csv_rows,
     output_directories,
     phases,
     results,
@@ -101,9 +102,13 @@ def _phases(connection: Connection, task: TaskRow) -> list[dict[str, Any]]:
 
 def _directories(connection: Connection, task: TaskRow) -> list[dict[str, Any]]:
     """The primary first; `row`: its place in that CSV, counted from 1, or None."""
-    link = task_output_dirs.c
+    link, row = task_output_dirs.c, csv_rows.c
+    number = select(row.row_number).where(
+        row.directory_id == link.directory_id, row.signature == link.signature
+    )
     query = (
-        select(output_directories.c.path.label("output_dir"), link.row_number.label("row"))
+        select(output_directories.c.path.label("output_dir"))
+        .add_columns(number.scalar_subquery().label("row"))
         .join(output_directories, output_directories.c.id == link.directory_id)
         .where(link.signature == task.signature)
         .order_by(link.id)

@@ -21,9 +21,11 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, se
 from sqlqueue.disk import Disk
 from sqlqueue.errors import DirectoryError
 from sqlqueue.lifecycle import Event, State, move
+from sqlqueue.store import states
 from sqlqueue.store.csv_file import MARKER
 from sqlqueue.store.directories import marker_of
 from sqlqueue.store.schema import (
+    csv_rows,
     output_directories,
     set_aside,
     task_output_dirs,
@@ -78,7 +80,7 @@ def running(connection: Connection, key: int) -> tuple[int, list[str]]:
     query = (
         select(tasks.c.task_id)
         .join(task_output_dirs, _LINK.signature == tasks.c.signature)
-        .where(_LINK.directory_id == key, tasks.c.state == State.RUNNING.value)
+        .where(_LINK.directory_id == key, states.RUNNING)
         .order_by(tasks.c.id)
     )
     found = list(connection.execute(query).scalars())
@@ -100,7 +102,7 @@ def forget(connection: Connection, key: int) -> None:
         those = and_(alone, tasks.c.state == state.value, tasks.c.rerun_after == 0)
         cancelled = move(state, Event.CANCEL)
         connection.execute(update(tasks).where(those).values(state=cancelled.value))
-    for table in (task_output_dirs, set_aside):
+    for table in (csv_rows, task_output_dirs, set_aside):
         connection.execute(delete(table).where(table.c.directory_id == key))
     connection.execute(delete(output_directories).where(output_directories.c.id == key))
 
