@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlqueue.errors import ExperimentError, ManagerUnreachable, ProtocolError, QueueError
@@ -73,6 +74,7 @@ class Asker:
         self._reserved_during: TaskReply | None = None
         self._unanswered: str | None = None
         self._waits = ""
+        self._due: Callable[[], None] | None = None
         self._client = place.client()
         self._lock = threading.Lock()  # held while a task may be on its way to us
 
@@ -143,17 +145,26 @@ class Asker:
 
         `order`: whose report it is, if it was ever an order.
         """
+        self.settle()
         with self._lock:
             ask = [] if self._stop.is_set() else [self._request(0.0)]
             reports = [] if report is None else [report]
             answers = self._client.pipeline([*reports, *ask])
             if report is not None:
-                self._delivery.settle(report, answers[0], order)
+                self._due = partial(self._delivery.settle, report, answers[0], order)
                 self._log(report, answers[0])
+                if isinstance(answers[0], QueueError):
+                    self.settle()  # it is held all the while
             self.given = None
             if ask and isinstance(answers[-1], QueueError):
                 self._unanswered = ask[0].request_id
             return self._take(answers[-1]) if ask else None
+
+    def settle(self) -> None:
+        """Removes what an acked report left on a disk: the next run need not wait for that."""
+        if self._due is not None:
+            due, self._due = self._due, None
+            due()
 
     def cannot_run(self, experiment: str, why: str) -> None:
         """No task of that experiment is asked for, for a while."""

@@ -1,6 +1,6 @@
 """One attempt, watched from outside: its child, its time limit, and what may end it early.
 
-Promises: whatever the child does, `run` returns: with how the attempt ended, and why it
+Promises: whatever the child does, `wait` returns: with how the attempt ended, and why it
 was ended early if it was.  A child told to stop gets a grace; then its whole process group
 is killed.  What completed within the grace is complete.  What is not here: the manager.
 """
@@ -67,12 +67,23 @@ class Attempt:
         self._inbox = inbox
         self._timeout_seconds = timeout_seconds
         self._grace_seconds = grace_seconds
-        self._deadline = None if timeout_seconds is None else _now() + timeout_seconds
+        self._deadline: float | None = None
+        self._killed_before = 0
+
+    def begin(self) -> None:
+        """Sends the order."""
+        self._child.send(self.order)
+        if self._timeout_seconds is not None:
+            self._deadline = _now() + self._timeout_seconds
+        self._killed_before = deaths.oom_kills()  # it has had no time to fill any memory yet
 
     def run(self) -> Ending:
-        """Sends the order and waits for the ending."""
-        killed_before = deaths.oom_kills()
-        self._child.send(self.order)
+        """Both in one."""
+        self.begin()
+        return self.wait()
+
+    def wait(self) -> Ending:
+        """Waits for the ending."""
         while True:
             match self._next():
                 case None:
@@ -87,7 +98,7 @@ class Attempt:
                 case Ended() as said if said.child is self._child:
                     return self._explain(self._ended(said))
                 case Exited() as said if said.child is self._child:
-                    return self._explain(self._exited(said, killed_before))
+                    return self._explain(self._exited(said))
 
     def _next(self) -> Any:
         """What happens next; None when the deadline passed."""
@@ -127,13 +138,13 @@ class Attempt:
             log.warning("%s: outcome not saved: %s", self.order.task_id, said.unsaved)
         return said.ending
 
-    def _exited(self, said: Exited, killed_before: int) -> Ending:
+    def _exited(self, said: Exited) -> Ending:
         """It died; perhaps after it had written how the attempt ended."""
         self.child_lost = True
         found = outcome.find(self.order)
         if found is not None:
             return found
-        grew = deaths.oom_kills() > killed_before
+        grew = deaths.oom_kills() > self._killed_before
         ending = deaths.describe(said.status, Path(self.order.log), grew, said.unguarded)
         by_signal = -said.status in STOP_SIGNALS
         return replace(ending, outcome=STOPPED) if by_signal else ending

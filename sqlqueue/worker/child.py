@@ -12,13 +12,11 @@ supervisor does.  What is not here: leases, time limits, the manager.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import faulthandler
 import gc
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -30,6 +28,7 @@ from typing import Any, Final
 from sqlqueue.plan.headline import headline
 from sqlqueue.worker import code, fault, outcome, program, versions
 from sqlqueue.worker.exits import ProgramFailed
+from sqlqueue.worker.kernel import GONE, die_with, go_first
 from sqlqueue.worker.metrics import plain, plain_mapping, text
 from sqlqueue.worker.outcome import COMPLETED, STOPPED, Ending, Order
 from sqlqueue.worker.sources import Sources
@@ -37,11 +36,6 @@ from sqlqueue.worker.surroundings import Surroundings
 
 PROGRESS_SECONDS: Final = 0.25
 MAX_PROGRESS_BYTES: Final = 16_000
-PR_SET_PDEATHSIG: Final = 1
-OOM_SCORE: Final = 100
-"""In thousandths of all memory: far above what a worker or a manager ever takes."""
-GONE: Final = 70
-"""Exit status of a child whose supervisor, or whose pipe to it, is gone."""
 
 
 class Notices:
@@ -106,6 +100,7 @@ class Child:
         self._sources = Sources(root)
         self._surroundings = Surroundings(root, self._stop.tell)
         self._code = code.Loaded(root)
+        self._settled = False
 
     def run(self, order: Order) -> bool:
         """Runs the attempt; says whether another can follow."""
@@ -158,8 +153,17 @@ class Child:
             self._note_code(order, command.files(order.command, self._root))
             return program.Program(order, self._root, lambda: self._stop.told)
         function = load(order.experiment, self._root)
+        self._settle_in()
         self._note_code(order, self._sources.look())
         return function
+
+    def _settle_in(self) -> None:
+        """What is loaded stays for good, and need not be looked through after each attempt: with a
+        large library that takes longer than to store a result."""
+        if not self._settled:
+            gc.collect()
+            gc.freeze()
+            self._settled = True
 
     def _note_code(self, order: Order, files: Iterable[str | Path]) -> None:
         """Of what was just loaded; told at once, since this process may die of it."""
@@ -244,32 +248,6 @@ def _identity(fd: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def die_with(parent: int) -> None:
-    """Ends this process when its guard ends, or at once if it has ended already.
-
-    The guard ends this process, and whatever the experiment starts, when the supervisor
-    ends; this holds even if the experiment kills the guard.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # Linux only
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(GONE)
-
-
-def go_first() -> None:
-    """When memory runs out, the kernel is to choose this process and its children.
-
-    Worker and manager hold what others need; a run can be repeated.
-    """
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open("/proc/self/oom_score_adj", "r+") as score,
-    ):
-        higher = min(1000, int(score.read()) + OOM_SCORE)
-        score.seek(0)
-        score.write(str(higher))
 
 
 def main(arguments: list[str]) -> None:

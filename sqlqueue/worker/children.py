@@ -19,6 +19,7 @@ import io
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -113,7 +114,11 @@ class ChildProcess:
 
     def send(self, order: Order) -> None:
         """Never blocks: a long order to a child that is not reading would."""
-        threading.Thread(target=self._send, args=(order.line(),), daemon=True).start()
+        line = order.line()
+        if len(line) <= select.PIPE_BUF:  # the pipe is empty, and holds that much
+            self._send(line)
+        else:
+            threading.Thread(target=self._send, args=(line,), daemon=True).start()
 
     def terminate(self) -> None:
         """Tells the child, not its own children, that it should stop."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -98,7 +99,13 @@ class Place:
         )
 
     def _log_file(self, log: Path) -> str:
-        return self.home.relative(log.resolve()) if self.address is None else str(log)
+        if self.address is not None:
+            return str(log)
+        return self.home.relative(self._logs / log.relative_to(self.home.logs))
+
+    @cached_property
+    def _logs(self) -> Path:
+        return self.home.logs.resolve()
 
 
 def _checkpoint(task: TaskReply) -> str:

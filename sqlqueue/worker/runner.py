@@ -8,8 +8,10 @@ with the manager (`asking.py`), one attempt's watch (`attempt.py`), signals.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -52,6 +54,7 @@ class Runner:
         self._grace_seconds = grace_seconds
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._child: ChildProcess | None = None
+        self._put_off: list[Callable[[], None]] = []
 
     def run(self) -> None:
         """Never raises: what went wrong is logged and in `exit_status`."""
@@ -64,6 +67,7 @@ class Runner:
             log.exception("%s: the runner broke", self.name.label)
             self.exit_status = EXIT_FAILED
         finally:
+            self._catch_up()
             self._drop_child()
             self.asker.close()
 
@@ -83,7 +87,17 @@ class Runner:
         self.asker.introduce()
         task = self.asker.next_task()
         while task is not None:
-            task = self._perform(task) or self.asker.next_task()
+            task = self._perform(task) or self._next_task()
+
+    def _next_task(self) -> TaskReply | None:
+        self._catch_up()
+        return self.asker.next_task()
+
+    def _catch_up(self) -> None:
+        """What was put off until the device has something to do again."""
+        self.asker.settle()
+        while self._put_off:
+            self._put_off.pop(0)()
 
     def _perform(self, task: TaskReply) -> TaskReply | None:
         """Runs and reports a task; returns the next one if it came with the ack."""
@@ -92,8 +106,11 @@ class Runner:
         except ProtocolError as error:
             return self.asker.refuse(task, error.message)
         order, output = capture(order, self._place.spare_logs)
-        with output:
-            return self._run(order, task)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(output)
+            following = self._run(order, task)
+            self._put_off.append(stack.pop_all().close)
+        return following
 
     def _run(self, order: Order, task: TaskReply) -> TaskReply | None:
         try:
@@ -109,7 +126,9 @@ class Runner:
         attempt = Attempt(self._child, order, limit, self._grace_seconds, self._inbox)
         log.info("%s: running %s (attempt %d)", self.name.label, order.task_id, order.attempt)
         self.attempt = attempt
-        ending = attempt.run()
+        attempt.begin()
+        self._catch_up()
+        ending = attempt.wait()
         if ending.outcome == outcome.UNAVAILABLE:
             self.asker.cannot_run(order.experiment, headline(ending.error))
         following = self.asker.hand_back(self._report(attempt, ending), order)

@@ -8,6 +8,7 @@ installed packages, which do not change under a running worker.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -41,10 +42,15 @@ class Sources:
         self._root = root
         self._seen: dict[str, Stamp] = {}
         self._since_ns = time.time_ns()
+        self._modules: tuple[int, str] = (0, "")
+        """How many there were at the last look, and the last of them to be imported."""
 
     def look(self) -> dict[str, Stamp]:
         """Takes in what was imported since the last look; returns all."""
-        for path in self._loaded() - self._seen.keys():
+        modules = len(sys.modules), next(reversed(sys.modules), "")
+        new = self._loaded() - self._seen.keys() if modules != self._modules else set[str]()
+        self._modules = modules
+        for path in new:
             found = stamp(path)
             young = found[0] >= self._since_ns - CLOCK_SLACK_NS
             self._seen[path] = UNKNOWN if young else found
