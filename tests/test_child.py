@@ -83,6 +83,15 @@ def test_stays_warm_between_tasks_of_one_experiment(bench: Bench) -> None:
     assert first["pid"] == second["pid"]
 
 
+def test_what_an_attempt_leaves_is_collected_and_what_is_loaded_is_not_looked_through(
+    bench: Bench,
+) -> None:
+    for _ in range(3):
+        found = bench.run("leaves_a_ring").metrics
+        assert found["left_by_others"] == 0
+        assert found["spared"] > 10_000
+
+
 def test_replaced_for_another_experiment(bench: Bench) -> None:
     assert bench.run("count").metrics["pid"] != bench.run("add").metrics["pid"]
 
