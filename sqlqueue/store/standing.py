@@ -8,6 +8,7 @@ Every function takes a connection inside a transaction.  What is not here: new t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, func, literal_column, select
@@ -144,7 +145,8 @@ def wish(
         anew = _not_as_said(connection, each, old, given)
         for statement, keys in ((_NEW_WISH, other), (_WISH_ANEW, anew)):
             phase, *rest = each
-            rows = [(phase, key, *rest, asked.get(phase), given) for key in keys]
+            # In the order of the indexes, so that each of their pages is gone to once.
+            rows = [(phase, key, *rest, asked.get(phase), given) for key in sorted(keys)]
             statement.each_row(connection, _WISH_NAMES, rows)
             changed += [(each, key) for key in keys]
     return changed
@@ -190,7 +192,7 @@ def link(
         for signature in _linked(connection, directory, signatures)
     }
     made = [each for each in wanted if each not in there]
-    _ADD_LINK.each_row(connection, _LINK_NAMES, made)
+    _ADD_LINK.each_row(connection, _LINK_NAMES, sorted(made, key=itemgetter(0)))
     return made
 
 
