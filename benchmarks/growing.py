@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import bare, large
-from benchmarks.bench_queue import BenchQueue, bench_queue
+from benchmarks.bench_queue import DIRECTORIES, BenchQueue, bench_queue
 from benchmarks.measure import Figures, rounds
 
 SIZES = {1_000: 20.0, 20_000: 30.0, 100_000: 60.0}
@@ -37,11 +37,27 @@ def million(folder: Path, found: Figures) -> None:
 
 def _init(folder: Path, cells: int, found: Figures) -> None:
     with bench_queue(folder) as queue:
+        files, tasks = _overlapping(queue, cells)
         for what in ("first", "again"):
-            seconds, megabytes = queue.init(cells)
+            seconds, megabytes = queue.run("init", *files)
             found.add(f"init/{what}/{cells}", seconds)
             found.add(f"init/{what}_mb/{cells}", megabytes)
-        found.add(f"init/bare/{cells}", bare.insert(queue.root / "bare.db", cells))
+        found.add(f"init/bare/{cells}", bare.insert(queue.root / "bare.db", tasks))
+
+
+def _overlapping(queue: BenchQueue, cells: int) -> tuple[list[str], int]:
+    """Two sweep files of half of the cells each, of which half again are in both; how many tasks
+    that makes."""
+    seeds = max(2, cells // 200)
+    sizes, shift = cells // (2 * seeds), seeds // 2
+    for number, directory in enumerate(DIRECTORIES):
+        combinations = {
+            "seed": f"range({number * shift}, {number * shift + seeds})",
+            "batch_size": f"range(1, {sizes + 1})", "dataset": "digits",
+        }  # fmt: skip
+        phase = {"output_dir": directory, "combinations": combinations}
+        queue.write({f"for_{directory}": phase}, f"{directory}.yaml")
+    return [f"{each}.yaml" for each in DIRECTORIES], (seeds + shift) * sizes
 
 
 def _later(folder: Path, rows: int, most: int, found: Figures) -> None:

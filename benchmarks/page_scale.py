@@ -30,9 +30,10 @@ def growing(found: Figures, _: Picture) -> str:
     later, by_hand = found["later/seconds"], found["later/bare_seconds"]
     return f"""## Large sweeps
 
-`sqlqueue init` of a sweep whose cells two phases want for two directories, as a whole process,
-in seconds; then the same command again, which adds nothing. Beside it as many rows for one table
-of a bare database, in one transaction. The last column is the most memory that the process held.
+`sqlqueue init` of two sweep files, each with half of the cells; half of each file's are in the
+other too, so that four cells make three tasks. A whole process, in seconds; then the same command
+again, which adds nothing. Beside it as many rows as there are tasks for one table of a bare
+database, in one transaction. The last column is the most memory that the process held.
 
 {table(head, rows)}
 
