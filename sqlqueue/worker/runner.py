@@ -67,8 +67,8 @@ class Runner:
             log.exception("%s: the runner broke", self.name.label)
             self.exit_status = EXIT_FAILED
         finally:
-            self._catch_up()
             self._drop_child()
+            self._catch_up()
             self.asker.close()
 
     def held(self) -> list[Held]:
