@@ -89,7 +89,10 @@ DATABASE = {
     "failed with attempts left": "UPDATE tasks SET state = 'FAILED' WHERE task_id = 'p_2_2'",
     "its result is not in directory": ("DELETE FROM csv_rows WHERE row_number = 3"),
     "rows numbered up to": "UPDATE csv_rows SET row_number = 9 WHERE row_number = 3",
-    "which is not linked to it": "DELETE FROM task_output_dirs WHERE id = 1",
+    "which is not linked to it": (
+        "DELETE FROM task_output_dirs WHERE signature ="
+        " (SELECT signature FROM csv_rows WHERE row_number = 1)"
+    ),
     "twice": (
         "UPDATE csv_rows SET signature = (SELECT signature FROM csv_rows WHERE row_number = 1)"
         " WHERE row_number = 2"
