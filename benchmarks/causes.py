@@ -27,8 +27,8 @@ CAUSES: dict[str, str] = {
         "the log comes on top now and then."
     ),
     "flat": (
-        "of a million rows each index of signatures is deeper by a level, and its pages are no "
-        "longer in the cache of the database; statements, rows looked at and bytes are the same "
+        "most likely that the indexes of a million rows are larger than the database's cache of "
+        "64 MB, which is not proved; statements and rows looked at are the same "
         "(`tests/test_flat.py`, at 1,000 and at 1,000,000)."
     ),
     "flat_one": (
@@ -60,8 +60,8 @@ CAUSES: dict[str, str] = {
         "and signs every cell of both files; all of it on one core."
     ),
     "again": (
-        "every cell of both files is expanded, checked and signed anew, which is most of it, then "
-        "looked up by its signature; nothing is written."
+        "half is expanding, checking and signing every cell of both files anew, the other half "
+        "looking each up by its signature and noting that this `init` found it."
     ),
     "later": (
         "`init` as a whole is timed: the file is expanded and each cell looked up, wished for and "

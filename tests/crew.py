@@ -95,6 +95,12 @@ class Crew:
         self.kill(self.workers[number], "worker")
         self.workers[number] = self.worker()
 
+    def replace_ended(self) -> None:
+        """Workers that found all tasks finished: more are added, and children are to be killed."""
+        for number, each in enumerate(self.workers):
+            if each.poll() is not None:
+                self.workers[number] = self.worker()
+
     def kill_a_child(self, chance: random.Random) -> None:
         """The process of an experiment, if one runs just now."""
         running = list(self.children())

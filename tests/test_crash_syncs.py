@@ -192,6 +192,7 @@ GREEN = {
     "unsubmitted.py remove: fsync_dir": (
         "a result that comes back is handed in again, and stored once"
     ),
+    "worker/machine.py _kept: fsync": "the id is of this boot too: another makes other names",
 }
 """The power is lost around these too, and no proof turns red without one of them: why."""
 
@@ -203,7 +204,6 @@ ELSEWHERE = {
     "store/unlinking.py move_folder: fsync_dir": "`test_unlink.py` looks at the order",
     "store/unlinking.py move_folder: make_folders: fsync_dir": "`test_unlink.py` too",
     "store/unlinking.py unmark: fsync_dir": "the same command removes a marker that comes back",
-    "worker/machine.py _kept: fsync": "the id is of this boot too: another makes other names",
     "worker/program.py _filled: make_folders: fsync_dir": "what a command reads while it runs",
     "worker/program.py _filled: write_beside: fsync": "the attempt is over when the power is gone",
     "worker/program.py _filled: write_beside: fsync_dir": "the attempt is over then, as above",

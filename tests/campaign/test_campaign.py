@@ -129,6 +129,8 @@ class Campaign:
         while not self.threads.over.is_set():
             if lives is not None and lives.poll() is not None:
                 return True
+            if what == "worker":
+                self.crew.replace_ended()
             done = {kind: self.crew.kills[kind] / most for kind, most in self.size.most.items()}
             if min(done.values()) >= 1.0:
                 return False
