@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from acceptance import Study
 from thinned import thin
+from worker_queue import Queue
 
 from sqlqueue.home import NAME, Home
 from support import Cli, ManagerProcess, environment, texts
@@ -101,6 +102,14 @@ def manager_process(home: Home, cli: Cli, tmp_path: Path) -> Iterator[ManagerPro
     yield manager
     if manager.process is not None:
         manager.stop()
+
+
+@pytest.fixture
+def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
+    """Whose workers end with the test."""
+    made = Queue(home, cli, manager_process)
+    yield made
+    made.end()
 
 
 @pytest.fixture

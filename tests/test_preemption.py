@@ -21,8 +21,7 @@ import pytest
 from acceptance import SECONDS, Study, heeding_ctrl_c, is_gone, rows_of
 from worker_queue import Queue
 
-from sqlqueue.home import Home
-from support import Cli, ManagerProcess, environment, wait_until
+from support import Cli, environment, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -67,13 +66,6 @@ def test_what_was_saved_is_found_by_the_next_attempt(study: Study) -> None:
     (row,) = study.rows("results")
     assert (row["begun"], row["saved"]) == ("2", "True")
     assert study.attempts() == ["RELEASED", "COMPLETED"]
-
-
-@pytest.fixture
-def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
-    made = Queue(home, cli, manager_process)
-    yield made
-    made.end()
 
 
 SHORT = "cpu=True, grace_seconds=0.3"

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,17 +19,10 @@ import pytest
 from worker_queue import SECONDS, Queue
 
 from sqlqueue.home import Home
-from support import Cli, ManagerProcess, connect, exchange, wait_until
+from support import connect, exchange, wait_until
 
 SLOTS = 8
 GATES = 3
-
-
-@pytest.fixture
-def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
-    made = Queue(home, cli, manager_process)
-    yield made
-    made.end()
 
 
 def take_over(queue: Queue, *options: str) -> None:

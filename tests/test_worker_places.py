@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from worker_queue import SECONDS, Queue
 
-from sqlqueue.home import Home
 from sqlqueue.protocol import RequestTask, TaskReply
 from sqlqueue.worker import names
 from sqlqueue.worker.client import Client
-from support import Cli, ManagerProcess, wait_until
-
-
-@pytest.fixture
-def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
-    made = Queue(home, cli, manager_process)
-    yield made
-    made.end()
+from support import Cli, wait_until
 
 
 def remote_worker(queue: Queue, folder: Path) -> list[str]:

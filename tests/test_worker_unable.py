@@ -7,24 +7,15 @@ experiments, what cannot be imported is a failure like any other, so that a swee
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from worker_queue import SECONDS, Queue
 
-from sqlqueue.home import Home
 from sqlqueue.worker.unable import FIRST_SECONDS, LONGEST_SECONDS, Unable
-from support import Cli, ManagerProcess, wait_until
+from support import Cli, wait_until
 
 MODULE = "experiments_for_tests.py"
-
-
-@pytest.fixture
-def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
-    made = Queue(home, cli, manager_process)
-    yield made
-    made.end()
 
 
 class Elsewhere:
