@@ -69,6 +69,7 @@ ASKED: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "tasks reserved": (lambda c: starting.wanted(c, ["small_0_1"]), "(task_id=?)"),
     "tasks chosen": (lambda c: starting.by_key(c, [1]), "INTEGER PRIMARY KEY (rowid=?)"),
     "requests repeated": (lambda c: starting.asked_before(c, ["r"]), "ix_attempts_request"),
+    "its rows": (lambda c: records.standing(c, ["0" * 32], [1]), "(directory_id=?)"),
     "its directories": (lambda c: records.directories_of(c, ["0" * 32]), "(signature=?)"),
     "what a worker runs": (lambda c: reading.running_of_worker(c, "w", 5), "(worker_id=?)"),
     "asked before": (lambda c: reading.requested(c, "w", "r"), "(request_id=?)"),

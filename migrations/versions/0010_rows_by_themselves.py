@@ -26,20 +26,23 @@ def upgrade() -> None:
     op.create_index("ix_tasks_held", "tasks", ["id"], sqlite_where=held)
 
 
+def _points_to_directory_and_task(table: str) -> list[sa.ForeignKeyConstraint]:
+    return [
+        sa.ForeignKeyConstraint([column], [to], name=op.f(f"fk_{table}_{column}"))
+        for column, to in (
+            ("directory_id", "output_directories.id"),
+            ("signature", "tasks.signature"),
+        )
+    ]
+
+
 def _rows() -> None:
     op.create_table(
         "csv_rows",
         sa.Column("directory_id", sa.Integer(), nullable=False),
         sa.Column("row_number", sa.Integer(), nullable=False),
         sa.Column("signature", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["directory_id"],
-            ["output_directories.id"],
-            name=op.f("fk_csv_rows_directory_id"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["signature"], ["tasks.signature"], name=op.f("fk_csv_rows_signature")
-        ),
+        *_points_to_directory_and_task("csv_rows"),
         sa.PrimaryKeyConstraint("directory_id", "row_number", name=op.f("pk_csv_rows")),
         sqlite_with_rowid=False,
     )
@@ -62,14 +65,7 @@ def _links() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("signature", sa.Text(), nullable=False),
         sa.Column("directory_id", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["directory_id"],
-            ["output_directories.id"],
-            name=op.f("fk_task_output_dirs_directory_id"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["signature"], ["tasks.signature"], name=op.f("fk_task_output_dirs_signature")
-        ),
+        *_points_to_directory_and_task("task_output_dirs"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_task_output_dirs")),
         sa.UniqueConstraint(
             "signature", "directory_id", name=op.f("uq_task_output_dirs_signature_directory_id")

@@ -153,16 +153,14 @@ def _owners(connection: Connection) -> Iterator[Finding]:
     query = select(row_.signature, output_directories.c.path).join_from(
         csv_rows, output_directories
     )
-    twice = query.group_by(row_.directory_id, row_.signature).having(func.count() > 1)
     wrong = {
-        "which has no result": query.where(row_.signature.not_in(accepted)),
-        "which is not linked to it": query.where(of_row.not_in(linked)),
-        "twice": twice,
+        ", which has no result": query.where(row_.signature.not_in(accepted)),
+        ", which is not linked to it": query.where(of_row.not_in(linked)),
+        " twice": query.group_by(row_.directory_id, row_.signature).having(func.count() > 1),
     }
     for why, rows in wrong.items():
         for signature, path in connection.execute(rows):
-            comma = "" if why == "twice" else ","
-            yield Finding("error", path, f"has a row of {signature}{comma} {why}")
+            yield Finding("error", path, f"has a row of {signature}{why}")
 
 
 # --- the CSVs against the database --------------------------------------------------------------

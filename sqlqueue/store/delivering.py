@@ -54,7 +54,7 @@ def shares(
 ) -> dict[int, Share]:
     """What each CSV gets.  `file_of`: the CSV by its directory's stored path; `again`: tasks that
     have rows, which are to be replaced there."""
-    standing = records.standing(connection, again)
+    standing = records.standing(connection, again, known)
     lines = Lines()
     found = {}
     for key, (path, record) in known.items():

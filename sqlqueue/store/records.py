@@ -144,14 +144,17 @@ def unnumber(connection: Connection, key: int) -> None:
     connection.execute(csv_rows.delete().where(_ROW.directory_id == key))
 
 
-def standing(connection: Connection, signatures: Collection[str]) -> set[tuple[str, int]]:
-    """Of those tasks, the links whose row stands in the CSV: signature and directory.
+def standing(
+    connection: Connection, signatures: Collection[str], keys: Iterable[int]
+) -> set[tuple[str, int]]:
+    """The links of those tasks to those directories whose row stands in the CSV: signature and
+    directory.
 
-    Looks through all rows: whoever asks is about to write whole CSVs.
+    Looks through the directories' rows: whoever asks is about to write whole CSVs.
     """
     if not signatures:
         return set()
-    query = select(_ROW.signature, _ROW.directory_id).where(_ROW.signature.in_(list(signatures)))
+    query = STANDING.where(_ROW.directory_id.in_(list(keys)), _ROW.signature.in_(list(signatures)))
     return {(row.signature, row.directory_id) for row in connection.execute(query)}
 
 
