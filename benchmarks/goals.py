@@ -14,6 +14,8 @@ from benchmarks.measure import Figures, Series, short, table
 
 Of = Callable[[Figures], Series]
 BEST_PEER = "the quickest peer"
+DURABLE_PEER = "a task of litequeue, on one of 2"
+_DURABLE = ("whole/peer/litequeue", 2)
 HUNDRED_THOUSAND, MILLION = 100_000, 1_000_000
 
 
@@ -57,10 +59,6 @@ def _ratio(
     return Goal(key, what, figure, limit, (one, other), least, " x", baseline, figure)
 
 
-def _p99_ack(found: Figures) -> Series:
-    return Series([found["submit/ack_ms/64"].share(0.99)])
-
-
 def best_peer(found: Figures) -> Series:
     """Round by round the quickest peer, whatever it loses on a power cut."""
     peers = [found[key].values for key in found if key.startswith("whole/peer/")]
@@ -78,6 +76,12 @@ def _least_training(found: Figures) -> Series:
         found[f"training/product/{each}"].over(found[f"training/loop/{each}"]) for each in cells
     ]
     return min(ratios, key=lambda each: each.median)
+
+
+def _times(found: Figures, milliseconds: str, rate: str, count: int) -> Series:
+    """How many times what `count` of them take at that rate per second."""
+    baseline = Series([1000 * count / each for each in found[rate].values])
+    return found[milliseconds].over(baseline)
 
 
 def _slow_down(found: Figures) -> Series:
@@ -100,15 +104,21 @@ GOALS = (
     _ratio("batched", "results, 64 clients", "submit/64", "submit/batched", 0.4,
            "bare loop, 64 at a time"),
     _ratio("thousand", "results, 1,000 clients", "submit/1000", "submit/64", 1.0, "64 clients"),
-    Goal("ack", "slowest of 100 acks, 64 clients", _p99_ack, 20, ("submit/ack_ms/64",), unit=" ms"),
+    Goal("ack", "slowest of 100 acks, 64 clients", of("submit/ack_p99_ms/64"), 20,
+         ("submit/ack_p99_ms/64",), unit=" ms", baseline="bare loop, 64 results",
+         ratio=lambda found: _times(found, "submit/ack_p99_ms/64", "submit/batched", 64)),
     _ratio("flat", "a result beside 1,000,000 rows, 64 clients", "rows/64/1000",
            f"rows/64/{MILLION}", 1.1, "beside 1,000 rows", least=False),
     _ratio("flat_one", "a result beside 1,000,000 rows, 1 client", "rows/1/1000",
            f"rows/1/{MILLION}", 1.1, "beside 1,000 rows", least=False),
     Goal("overhead", "overhead per task, one worker", of("whole/overhead_ms/1x1"), 3,
-         ("whole/overhead_ms/1x1",), unit=" ms"),
+         ("whole/overhead_ms/1x1",), unit=" ms", baseline=DURABLE_PEER,
+         ratio=lambda found: _times(found, "whole/overhead_ms/1x1", *_DURABLE)),
     Goal("gap", "from one run to the next", of("whole/gap_ms/1x1/median"), 1,
-         ("whole/gap_ms/1x1/median",), unit=" ms"),
+         ("whole/gap_ms/1x1/median",), unit=" ms", baseline=DURABLE_PEER,
+         ratio=lambda found: _times(found, "whole/gap_ms/1x1/median", *_DURABLE)),
+    Goal("warm", "processes that run 300 tasks of one runner", of("whole/children/1x1"), 1,
+         ("whole/children/1x1",)),
     Goal("light", "whole tasks, 64 light clients", of("whole/together"), 6_000,
          ("whole/together",), least=True, unit=" per second", baseline=BEST_PEER,
          ratio=_over_best("whole/together")),
@@ -119,7 +129,8 @@ GOALS = (
          lambda found: _million(found, "first"), 40, _INIT, unit=" s", baseline=_INSERT,
          ratio=over(f"init/first/{HUNDRED_THOUSAND}", f"init/bare/{HUNDRED_THOUSAND}")),
     Goal("init_mb", "its memory, of the most cells measured", lambda found: _largest(found), 300,
-         _INIT, unit=" MB"),
+         _INIT, unit=" MB", baseline="of 1,000 cells",
+         ratio=lambda found: Series([_largest(found).median / found["init/first_mb/1000"].median])),
     Goal("again", "`init` of the same again", lambda found: _million(found, "again"), 20, _INIT,
          unit=" s", baseline=_INSERT,
          ratio=over(f"init/again/{HUNDRED_THOUSAND}", f"init/bare/{HUNDRED_THOUSAND}")),
@@ -129,7 +140,8 @@ GOALS = (
     Goal("status", "`status` of 1,000,000 tasks, 64 clients at work", of("status/busy_ms"), 20,
          ("status/busy_ms",), unit=" ms", baseline="counted by hand, nobody at work",
          ratio=over("status/busy_ms", "status/count_ms")),
-    Goal("slow_down", "what it slows them", _slow_down, 2, ("status/watched",), unit=" %"),
+    Goal("slow_down", "what it slows them", _slow_down, 2, ("status/watched",), unit=" %",
+         baseline="nobody looks", ratio=over("status/watched", "status/unwatched")),
     Goal("claim", "a claim among 1,000,000, in the database", of(f"claim/store_us/{MILLION}"), 100,
          (f"claim/store_us/{MILLION}",), unit=" us", baseline="bare indexed update",
          ratio=over(f"claim/store_us/{MILLION}", f"claim/bare_us/{MILLION}")),
@@ -179,4 +191,4 @@ def judged(found: Figures) -> str:
 
 def _has_ratio(goal: Goal, found: Figures) -> bool:
     """A run without peers has none to compare with."""
-    return goal.baseline != BEST_PEER or found.has("whole/peer/")
+    return goal.baseline not in (BEST_PEER, DURABLE_PEER) or found.has("whole/peer/litequeue")

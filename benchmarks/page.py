@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import goals, page_scale, page_training
-from benchmarks.measure import Figures, Series, short, table
+from benchmarks.measure import Figures, table
 from benchmarks.peers import programs
 
 WAYS = {
@@ -90,7 +90,8 @@ def _results(found: Figures, picture: Picture) -> str:
     counts = _counts(found)
     rates = [[f"sqlqueue, {count} client{'s' * (count != '1')}", found[f"submit/{count}"].text(),
               found[f"submit/{count}"].over(found["submit/bare"]).text(" x"),
-              *_waits(found[f"submit/ack_ms/{count}"])] for count in counts]  # fmt: skip
+              found[f"submit/ack_ms/{count}"].text(" ms"),
+              found[f"submit/ack_p99_ms/{count}"].text(" ms")] for count in counts]  # fmt: skip
     rates += [[WAYS[way], found[f"submit/{way}"].text(),
                found[f"submit/{way}"].over(found["submit/bare"]).text(" x"), "", ""]
               for way in WAYS]  # fmt: skip
@@ -121,10 +122,6 @@ def _counts(found: Figures) -> list[str]:
     return [each for each in found.below("submit/") if each.isdigit()]
 
 
-def _waits(acks: Series) -> list[str]:
-    return [f"{short(acks.median)} ms", f"{short(acks.share(0.99))} ms"]
-
-
 def _whole(found: Figures, picture: Picture) -> str:
     if not found.has("whole/together"):
         return ""
@@ -137,9 +134,6 @@ def _whole(found: Figures, picture: Picture) -> str:
     rows = [[*row, "nothing that was acked"] for row in rows]
     rows += [[programs.BY_NAME[each].title, *_rate(found, f"peer/{each}", over),
               programs.BY_NAME[each].loses] for each in peers]  # fmt: skip
-    gaps = [[_crew(each), *(found[f"whole/gap_ms/{each}/{what}"].text() for what in
-             ("median", "p99")), found[f"whole/overhead_ms/{each}"].text()]
-            for each in found.below("whole/work/")]  # fmt: skip
     head = ["way", "tasks per second", *(f"to {each.rpartition('/')[2]}" for each in over),
             "what a power cut loses"]  # fmt: skip
     return f"""## Whole tasks, and the peers
@@ -153,10 +147,21 @@ own; sqlqueue alone appends each result to a CSV besides, and supervises each ru
 {table(head, rows)}
 {picture("peers", "Whole tasks per second, of sqlqueue and of its peers")}
 {_durability(peers)}
-From the end of one run to the beginning of the next on one runner, as the function itself sees it,
-in milliseconds; and what a task takes of a runner when it does nothing.
+{_runners(found)}"""
 
-{table(["workers", "gap, median", "gap, of 100 the longest", "per task"], gaps)}"""
+
+def _runners(found: Figures) -> str:
+    keys = ("gap_ms/{}/median", "gap_ms/{}/p99", "overhead_ms/{}", "first_ms/{}", "children/{}")
+    rows = [[_crew(each), *(found[f"whole/{key}".format(each)].text() for key in keys)]
+            for each in found.below("whole/work/")]  # fmt: skip
+    head = ["workers", "gap, median", "gap, of 100 the longest", "per task", "first run",
+            "children"]  # fmt: skip
+    return f"""From the end of one run to the beginning of the next on one runner, as the function
+itself sees it; what a task takes of a runner when it does nothing; from the start of `sqlqueue
+work` to the first run, all in milliseconds; and how many processes ran all the tasks: a warm child
+is used again, so that nothing is imported between two of them.
+
+{table(head, rows)}"""
 
 
 def _rate(found: Figures, key: str, over: Sequence[str]) -> list[str]:

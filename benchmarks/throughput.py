@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import clients, large, ways
 from benchmarks.bench_queue import DIRECTORIES, BenchQueue, bench_queue
-from benchmarks.measure import Figures
+from benchmarks.measure import Figures, Series
 
 CLIENTS = 64
 
@@ -72,7 +72,9 @@ def _round(
 
 def _submit(queue: BenchQueue, count: int, results: int, found: Figures) -> float:
     done = submit(queue, count, results)
-    found.add(f"submit/ack_ms/{count}", *(1000 * each for each in done.waits))
+    acks = Series([1000 * each for each in done.waits])
+    found.add(f"submit/ack_ms/{count}", acks.median)
+    found.add(f"submit/ack_p99_ms/{count}", acks.share(0.99))
     return done.rate
 
 

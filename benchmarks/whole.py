@@ -13,6 +13,7 @@ import itertools
 import os
 import statistics
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +96,11 @@ def _work(folder: Path, workers: int, slots: int, count: int, found: Figures) ->
         queue.write({"empty": what | {"combinations": {"seed": f"range({count})"}}}, "sweep.yaml")
         queue.run("init", "sweep.yaml")
         queue.start()
+        begun = time.monotonic_ns()
         crew = [_worker(queue, slots) for _ in range(workers)]
         if any(each.wait() for each in crew):
             raise SystemExit((queue.root / "work.log").read_text())
-        return _read_notes(queue.root / "notes", f"{workers}x{slots}", found)
+        return _read_notes(queue.root / "notes", begun, f"{workers}x{slots}", found)
 
 
 def _worker(queue: BenchQueue, slots: int) -> subprocess.Popen[bytes]:
@@ -109,8 +111,9 @@ def _worker(queue: BenchQueue, slots: int) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def _read_notes(folder: Path, crew: str, found: Figures) -> float:
-    """Tasks per second from the first run to the last; notes gaps, and what a task costs."""
+def _read_notes(folder: Path, begun_ns: int, crew: str, found: Figures) -> float:
+    """Tasks per second from the first run to the last; notes gaps, what a task costs, when the
+    first one ran, and in how many processes they ran."""
     runners = [runs for each in folder.iterdir() if (runs := _runs(each))]
     count = sum(map(len, runners))
     seconds = (max(r[-1][1] for r in runners) - min(r[0][0] for r in runners)) / 1e9
@@ -120,6 +123,8 @@ def _read_notes(folder: Path, crew: str, found: Figures) -> float:
     found.add(f"whole/gap_ms/{crew}/p99", gaps.share(0.99))
     busy = statistics.fmean((runs[-1][1] - runs[0][0]) / 1e6 / len(runs) for runs in runners)
     found.add(f"whole/overhead_ms/{crew}", busy)
+    found.add(f"whole/first_ms/{crew}", (min(runs[0][0] for runs in runners) - begun_ns) / 1e6)
+    found.add(f"whole/children/{crew}", len(runners))
     return count / seconds
 
 
