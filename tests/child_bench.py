@@ -27,6 +27,12 @@ EXPERIMENTS = Path(__file__).with_name("experiments_for_tests.py")
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 
 
+def ending_of(attempt: Attempt) -> Ending:
+    """From its order to its ending."""
+    attempt.begin()
+    return attempt.wait()
+
+
 class Bench:
     """One runner's child, by hand: orders in, endings out."""
 
@@ -59,14 +65,15 @@ class Bench:
         if self.child is not None and not self.child.fit_for(order.experiment):
             self.close()
         if self.child is None:
-            self.child = ChildProcess(
-                self.root,
-                order.experiment,
-                os.environ | {MARK: self.mark},
-                Path(order.log),
-                self.inbox,
-            )
+            self.begin(order.experiment, Path(order.log))
+        assert self.child is not None
         return self.child
+
+    def begin(self, experiment: str, log: Path, **environment: str) -> None:
+        """A child for that experiment, or before there is one."""
+        self.child = ChildProcess(
+            self.root, experiment, os.environ | {MARK: self.mark} | environment, log, self.inbox
+        )
 
     def run(
         self, function: str, timeout: float | None = None, grace: float = 5.0, **config: Any
@@ -75,7 +82,7 @@ class Bench:
         child = self.ready(order)
         self.last = Attempt(child, order, timeout, grace, self.inbox)
         with Captured(Path(order.log)):
-            ending = self.last.run()
+            ending = ending_of(self.last)
         if ending.retire or self.last.child_lost or self.last.why:
             self.close()
         return ending

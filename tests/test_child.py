@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from child_bench import EXPERIMENTS, Bench, bench
+from child_bench import EXPERIMENTS, Bench, bench, ending_of
 
 from sqlqueue.protocol import SubmitResult
 from sqlqueue.worker import outcome
@@ -90,6 +90,30 @@ def test_what_an_attempt_leaves_is_collected_and_what_is_loaded_is_not_looked_th
         found = bench.run("leaves_a_ring").metrics
         assert found["left_by_others"] == 0
         assert found["spared"] > 10_000
+
+
+def test_one_that_came_up_before_there_was_a_task_is_for_the_first(bench: Bench) -> None:
+    bench.begin("", Path(os.devnull))
+    early = bench.child
+    assert bench.run("count").metrics["calls"] == 1
+    assert bench.child is early
+    assert "count" not in bench.log()
+    assert bench.run("add").outcome == "COMPLETED"
+    assert bench.child is not early
+
+
+def test_what_keeps_one_from_coming_up_is_told_with_the_first_task(bench: Bench) -> None:
+    (bench.root / "broken").mkdir()
+    (bench.root / "broken" / "msgspec.py").write_text("raise ImportError('half installed')")
+    path = {"PYTHONPATH": str(bench.root / "broken")}
+    bench.begin("", Path(os.devnull), **path)
+    order = bench.order("add")
+    assert bench.child is not None
+    assert not bench.child.fit_for(order.experiment)
+    bench.close()
+    bench.begin(order.experiment, Path(order.log), **path)
+    told = ending_of(Attempt(bench.child, order, None, 5.0, bench.inbox))
+    assert "half installed" in told.error
 
 
 def test_replaced_for_another_experiment(bench: Bench) -> None:
@@ -262,7 +286,7 @@ def test_completed_within_the_grace_is_complete(bench: Bench) -> None:
     order = bench.order("finish_when_told")
     attempt = Attempt(bench.ready(order), order, None, 20.0, bench.inbox)
     stop_when(bench, "started-42", Stop())
-    ending = attempt.run()
+    ending = ending_of(attempt)
     assert (attempt.why, ending.outcome, ending.metrics) == ("stop", "COMPLETED", {"whole": True})
 
 
@@ -270,7 +294,7 @@ def test_partial_metrics_of_a_stopped_experiment_are_no_result(bench: Bench) -> 
     order = bench.order("wait_for_file")
     attempt = Attempt(bench.ready(order), order, None, 20.0, bench.inbox)
     stop_when(bench, "started-42", Stop())
-    ending = attempt.run()
+    ending = ending_of(attempt)
     assert (attempt.why, ending.outcome) == ("stop", "STOPPED")
     assert (bench.root / "stopped-42").exists()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from child_bench import Bench, bench, marked
+from child_bench import Bench, bench, ending_of, marked
 
 from sqlqueue.worker import captured
 from sqlqueue.worker.attempt import Attempt, Stop
@@ -159,7 +159,7 @@ def test_a_stop_ends_the_deaf(bench: Bench) -> None:
     order = bench.order("misbehaving:ignore_every_signal")
     attempt = Attempt(bench.ready(order), order, None, 0.2, bench.inbox)
     threading.Timer(0.7, bench.inbox.put, [Stop()]).start()
-    assert attempt.run().outcome == "STOPPED"
+    assert ending_of(attempt).outcome == "STOPPED"
     bench.close()
 
 
@@ -181,7 +181,7 @@ def test_an_ending_goes_where_there_is_room(bench: Bench) -> None:
     bench.home.mkdir()
     (bench.home / "attempts").write_text("in the way")
     child = bench.ready(order := bench.order("add"))
-    ending = Attempt(child, order, None, 1.0, bench.inbox).run()
+    ending = ending_of(Attempt(child, order, None, 1.0, bench.inbox))
     assert ending.outcome == "COMPLETED"
     assert list((bench.root / "state").glob("*/outcome.json"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from child_bench import Bench, bench, marked
+from child_bench import Bench, bench, ending_of, marked
 
 from sqlqueue.experiments.returned import MOST_LINE_BYTES, Lines, NoResult
 from sqlqueue.plan.command import Command
@@ -53,7 +53,7 @@ def run(
 def perform(bench: Bench, order: Order, timeout: float | None = None, grace: float = 5.0) -> Ending:
     bench.last = Attempt(bench.ready(order), order, timeout, grace, bench.inbox)
     with Captured(Path(order.log)):
-        ending = bench.last.run()
+        ending = ending_of(bench.last)
     if ending.retire or bench.last.child_lost or bench.last.why:
         bench.close()
     return ending
@@ -448,7 +448,7 @@ def test_it_ends_when_the_child_or_its_guard_is_killed(bench: Bench, who: str) -
         os.kill(found[0], signal.SIGKILL)
 
     threading.Thread(target=kill).start()
-    ending = Attempt(child, order, None, 5.0, bench.inbox).run()
+    ending = ending_of(Attempt(child, order, None, 5.0, bench.inbox))
     assert ending.outcome == "FAILED"
     bench.close()
     wait_until(lambda: marked(bench.mark) == [], 10, "the end of the program")

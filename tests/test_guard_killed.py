@@ -20,15 +20,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from child_bench import Bench, bench, marked
+from child_bench import Bench, bench, ending_of, marked
 from worker_queue import SECONDS, Queue, gone
 
-from sqlqueue.home import Home
 from sqlqueue.plan.command import Command
 from sqlqueue.worker import orphans
 from sqlqueue.worker.attempt import Attempt
 from sqlqueue.worker.outcome import Ending, Order
-from support import Cli, ManagerProcess, wait_until
+from support import wait_until
 
 __all__ = ["bench"]
 
@@ -58,7 +57,7 @@ def begun(bench: Bench, order: Order) -> Future[Ending]:
     """The attempt, in a thread as a runner is."""
     ending: Future[Ending] = Future()
     attempt = Attempt(bench.ready(order), order, None, 5.0, bench.inbox)
-    threading.Thread(target=lambda: ending.set_result(attempt.run()), daemon=True).start()
+    threading.Thread(target=lambda: ending.set_result(ending_of(attempt)), daemon=True).start()
     return ending
 
 
@@ -185,13 +184,6 @@ done
 [ $(wc -l < attempts) -gt 1 ] || wait
 echo '{{"x": 1}}'
 """
-
-
-@pytest.fixture
-def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
-    made = Queue(home, cli, manager_process)
-    yield made
-    made.end()
 
 
 def test_the_next_attempt_of_a_command_never_runs_beside_the_first(queue: Queue) -> None:

@@ -6,22 +6,16 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from worker_queue import SECONDS, Queue, gone
 
-from sqlqueue.home import Home
-from support import Cli, ManagerProcess, later, stop, wait_until
+from support import later, stop, wait_until
 
-
-@pytest.fixture
-def queue(home: Home, cli: Cli, manager_process: ManagerProcess) -> Iterator[Queue]:
-    made = Queue(home, cli, manager_process)
-    yield made
-    made.end()
+CHILD = "sqlqueue.worker.child"
 
 
 def test_runs_everything_in_one_warm_child(queue: Queue) -> None:
@@ -105,6 +99,22 @@ def test_progress_reaches_status(queue: Queue) -> None:
     assert (found["step"], found["total"], found["metrics"]) == (1, 2, {"loss": 0.5})
     queue.go()
     assert process.wait(SECONDS) == 0
+
+
+def test_its_child_comes_up_before_a_manager_answers(queue: Queue) -> None:
+    queue.init("wait_for_file", [1])
+    worker = psutil.Process(queue.worker().pid)
+
+    def child() -> psutil.Process | None:
+        """Not its guard, whose words end with the child's."""
+        below = worker.children(recursive=True)
+        return next((each for each in below if CHILD in each.cmdline()[:4]), None)
+
+    early = wait_until(child, SECONDS, "a child without a task")
+    queue.manager.start()
+    assert queue.started() == [early.pid]
+    queue.go()
+    assert worker.wait(SECONDS) == 0
 
 
 @pytest.mark.parametrize("number", [*later(signal.SIGTERM, signal.SIGINT), signal.SIGHUP])

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ from sqlqueue.worker.client import Client
 from sqlqueue.worker.delivery import Delivery, within
 from sqlqueue.worker.outcome import Ending, Order
 from sqlqueue.worker.place import Place
+from sqlqueue.worker.runner import Runner
 from sqlqueue.worker.supervisor import WorkOptions, work
 from support import wait_until
 
@@ -245,6 +247,22 @@ def test_changed_removed_and_young_sources(tmp_path: Path) -> None:
     path.unlink()
     assert sources.changed(known) == [str(path)]
     assert sources.changed({str(path): sources.UNKNOWN}) == [str(path)]
+
+
+def test_a_module_in_the_place_of_another_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are as many as before; the last to be imported is another."""
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    found = []
+    seen = sources.Sources(tmp_path)
+    for name in ("first", "second"):
+        sys.modules.pop("first", None)
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(tmp_path / f"{name}.py")
+        found.append(set(seen.look()))
+    assert found == [{str(tmp_path / "first.py")},
+                     {str(tmp_path / f"{name}.py") for name in ("first", "second")}]  # fmt: skip
 
 
 # --- deaths ---------------------------------------------------------------------------
@@ -635,6 +653,47 @@ def test_host_names_fit() -> None:
 
 
 # --- asking --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_an_acked_report_left_may_go_later_and_one_that_is_not_acked_is_held(
+    place: Place, taken: bool
+) -> None:
+    """The next task is there already, and an announcement may be made at any moment."""
+    name = names.take(place.home.workers, "cpu")
+    given, (order, report) = task(task_id="exp_1_2"), finished(place)
+    asker = Asker(
+        place, Delivery(place), name, devices.CPU, threading.Event(), wait=False, lease_seconds=60.0
+    )
+
+    def answer(request: Request) -> Reply:
+        if isinstance(request, RequestTask):
+            return given
+        return Ack() if taken else error_reply(StorageFailure("not now"))
+
+    with Running(place.home) as running:
+        running.writer.handler = answer
+        assert asker.hand_back(report, order) == given
+        held = {each.task_id for each in asker.held()}
+    assert held == ({given.task_id} if taken else {given.task_id, report.task_id})
+    assert Path(order.folder).exists()
+    asker.settle()
+    assert Path(order.folder).exists() != taken
+    asker.close()
+    name.release()
+
+
+def test_what_was_put_off_is_done_when_a_runner_ends(place: Place) -> None:
+    name = names.take(place.home.workers, "cpu")
+    stop = threading.Event()
+    stop.set()
+    asker = Asker(place, Delivery(place), name, devices.CPU, stop, wait=False, lease_seconds=60.0)
+    runner = Runner(name, devices.CPU, place, asker, dict(os.environ), 1.0)
+    done: list[str] = []
+    runner._put_off.append(lambda: done.append("closed"))
+    runner.run()
+    name.release()
+    assert done == ["closed"]
 
 
 def test_a_request_without_an_answer_is_repeated_under_its_own_id(

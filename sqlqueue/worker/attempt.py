@@ -77,11 +77,6 @@ class Attempt:
             self._deadline = _now() + self._timeout_seconds
         self._killed_before = deaths.oom_kills()  # it has had no time to fill any memory yet
 
-    def run(self) -> Ending:
-        """Both in one."""
-        self.begin()
-        return self.wait()
-
     def wait(self) -> Ending:
         """Waits for the ending."""
         while True:

@@ -102,6 +102,10 @@ class Child:
         self._code = code.Loaded(root)
         self._settled = False
 
+    def is_ready(self) -> None:
+        """Tells the supervisor that what every run needs is imported."""
+        self._notices.send(type="ready")
+
     def run(self, order: Order) -> bool:
         """Runs the attempt; says whether another can follow."""
         self._surroundings.restore(Path(order.log))
@@ -258,6 +262,7 @@ def main(arguments: list[str]) -> None:
         os.set_inheritable(fd, False)
     faulthandler.enable()  # a segmentation fault leaves a trace in the log
     child, identity = Child(Path.cwd(), Notices(notices)), _identity(control)
+    child.is_ready()
     try:
         with open(control, "rb", closefd=False) as orders:
             while _identity(control) == identity and (line := orders.readline()):

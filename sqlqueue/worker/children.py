@@ -36,6 +36,7 @@ from sqlqueue.worker import guard, orphans, sources
 from sqlqueue.worker.outcome import Ending, Order
 
 CLOSE_SECONDS: Final = 2.0
+UP_SECONDS: Final = 10.0
 DRAIN_SECONDS: Final = 5.0
 KILL_SECONDS: Final = guard.LONGEST_SECONDS + 5.0
 MOST_NOTICE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
@@ -78,7 +79,11 @@ Event = Progress | Ended | Exited
 
 
 class ChildProcess:
-    """One child, for one experiment, reporting to one inbox."""
+    """One child, for one experiment, reporting to one inbox.
+
+    `experiment`: empty for one that is started before there is a task; it is for whichever it is
+    given first.
+    """
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class ChildProcess:
         self._inbox = inbox
         self._sources: dict[str, sources.Stamp] = {}
         self._loaded = _Loaded()
+        self._up = threading.Event()
         self._gone = threading.Event()
         self._orders: int
         self._control: io.FileIO
@@ -99,8 +105,14 @@ class ChildProcess:
         self._start(root, environment, log)
 
     def fit_for(self, experiment: str) -> bool:
-        """Whether it is alive and has loaded what the files say now."""
-        if self._gone.is_set() or experiment != self.experiment:
+        """Whether it is alive and has loaded what the files say now.
+
+        One without an experiment is waited for: what keeps it from coming up belongs into the log
+        of an attempt, which only another has.
+        """
+        if not self.experiment:
+            self._up.wait(UP_SECONDS)
+        if self._gone.is_set() or self.experiment not in ("", experiment):
             return False
         return not sources.changed(self._sources)
 
@@ -114,6 +126,7 @@ class ChildProcess:
 
     def send(self, order: Order) -> None:
         """Never blocks: a long order to a child that is not reading would."""
+        self.experiment = order.experiment
         line = order.line()
         if len(line) <= select.PIPE_BUF:  # the pipe is empty, and holds that much
             self._send(line)
@@ -191,6 +204,8 @@ class ChildProcess:
             return
         if isinstance(said, _Progress):
             self._inbox.put(Progress(self, said.step, said.total, said.metrics))
+        elif isinstance(said, _Ready):
+            self._up.set()
         elif isinstance(said, _Loaded):
             self._loaded = said
         else:
@@ -204,6 +219,7 @@ class ChildProcess:
         status = self._reported(said) if said else self._unguarded()
         self._reader.join(DRAIN_SECONDS)
         self._gone.set()
+        self._up.set()
         self._inbox.put(Exited(self, status, unguarded=not said))
 
     def _reported(self, said: bytes) -> int:
@@ -218,6 +234,10 @@ class ChildProcess:
         if left := orphans.end(self._guard):
             log.error("what a killed guard left could not be ended: %s; is it stuck?", left)
         return self._guard.returncode
+
+
+class _Ready(msgspec.Struct, tag="ready", tag_field="type"):
+    """It has imported what every run needs, and waits for an order."""
 
 
 class _Progress(msgspec.Struct, tag="progress", tag_field="type"):
@@ -238,8 +258,8 @@ class _Ended(msgspec.Struct, tag="ended", tag_field="type"):
     ending: Ending
 
 
-def _notice(line: bytes) -> _Progress | _Loaded | _Ended:
-    return msgspec.convert(json.loads(line), _Progress | _Loaded | _Ended)
+def _notice(line: bytes) -> _Ready | _Progress | _Loaded | _Ended:
+    return msgspec.convert(json.loads(line), _Ready | _Progress | _Loaded | _Ended)
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:

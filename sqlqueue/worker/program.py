@@ -30,6 +30,7 @@ from sqlqueue.experiments.returned import Lines, NoResult, read_file
 from sqlqueue.experiments.run import Run
 from sqlqueue.worker import deaths, exits, guard, outcome
 from sqlqueue.worker.exits import ProgramFailed
+from sqlqueue.worker.kernel import PR_SET_PDEATHSIG
 from sqlqueue.worker.outcome import Order
 
 LOOK_SECONDS: Final = 0.1
@@ -38,7 +39,6 @@ DRAIN_SECONDS: Final = 2.0
 FOLLOWERS_SECONDS: Final = 60.0
 """What a stopped program left running may take; the supervisor's grace is over before."""
 CHUNK_BYTES: Final = 1 << 16
-PR_SET_PDEATHSIG: Final = 1
 
 _libc = ctypes.CDLL(None)
 

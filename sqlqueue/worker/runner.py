@@ -1,15 +1,17 @@
 """One runner: a device's slot, which runs one task after another in its child.
 
-Promises: the child is kept while it is fit for the next task, and replaced when it is
-not; every way in which an attempt can end is reported, or given back when the worker
-stops.  A runner is one thread; the heartbeat looks at `held`.  What is not here: the talk
-with the manager (`asking.py`), one attempt's watch (`attempt.py`), signals.
+Promises: the first child comes up while the first task is asked for; a child is kept while it
+is fit for the next task, and replaced when it is not; every way in which an attempt can end is
+reported, or given back when the worker stops.  A runner is one thread; the heartbeat looks at
+`held`.  What is not here: the talk with the manager (`asking.py`), one attempt's watch
+(`attempt.py`), signals.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,8 @@ class Runner:
         self._inbox.put(Cancel(held.task_id, held.attempt or 0))
 
     def _work(self) -> None:
+        with contextlib.suppress(OSError):  # told as soon as one is needed
+            self._child = self._new_child("", Path(os.devnull))
         self.asker.introduce()
         task = self.asker.next_task()
         while task is not None:
@@ -163,9 +167,10 @@ class Runner:
         if self._child is not None and not self._child.fit_for(order.experiment):
             self._drop_child()
         if self._child is None:
-            self._child = ChildProcess(
-                self._place.root, order.experiment, self._environment, Path(order.log), self._inbox
-            )
+            self._child = self._new_child(order.experiment, Path(order.log))
+
+    def _new_child(self, experiment: str, log: Path) -> ChildProcess:
+        return ChildProcess(self._place.root, experiment, self._environment, log, self._inbox)
 
     def _drop_child(self) -> None:
         if self._child is not None:
