@@ -111,6 +111,8 @@ GOALS = (
            f"rows/64/{MILLION}", 1.1, "beside 1,000 rows", least=False),
     _ratio("flat_one", "a result beside 1,000,000 rows, 1 client", "rows/1/1000",
            f"rows/1/{MILLION}", 1.1, "beside 1,000 rows", least=False),
+    _ratio("flat_mb", "the manager's memory beside 1,000,000 rows", f"rows/mb/{MILLION}",
+           "rows/mb/1000", 1.1, "beside 1,000 rows", least=False),
     Goal("overhead", "overhead per task, one worker", of("whole/overhead_ms/1x1"), 3,
          ("whole/overhead_ms/1x1",), unit=" ms", baseline=DURABLE_PEER,
          ratio=lambda found: _times(found, "whole/overhead_ms/1x1", *_DURABLE)),

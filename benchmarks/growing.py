@@ -15,7 +15,7 @@ SIZES = {1_000: 20.0, 20_000: 30.0, 100_000: 60.0}
 """By number of cells how many seconds may pass before no further round is begun."""
 ROUNDS = 5
 LATER = 100_000
-LATER_SECONDS = 30.0
+LATER_SECONDS = 120.0
 MILLION = 1_000_000
 
 
@@ -42,18 +42,21 @@ def _init(folder: Path, cells: int, found: Figures) -> None:
             seconds, megabytes = queue.run("init", *files)
             found.add(f"init/{what}/{cells}", seconds)
             found.add(f"init/{what}_mb/{cells}", megabytes)
+        _overlapping(queue, cells, more=1)
+        seconds, _ = queue.run("init", *files)
+        found.add(f"init/more/{cells}", seconds)
         found.add(f"init/bare/{cells}", bare.insert(queue.root / "bare.db", tasks))
 
 
-def _overlapping(queue: BenchQueue, cells: int) -> tuple[list[str], int]:
+def _overlapping(queue: BenchQueue, cells: int, more: int = 0) -> tuple[list[str], int]:
     """Two sweep files of half of the cells each, of which half again are in both; how many tasks
-    that makes."""
+    that makes.  `more`: values that are added to one parameter of both."""
     seeds = max(2, cells // 200)
     sizes, shift = cells // (2 * seeds), seeds // 2
     for number, directory in enumerate(DIRECTORIES):
         combinations = {
             "seed": f"range({number * shift}, {number * shift + seeds})",
-            "batch_size": f"range(1, {sizes + 1})", "dataset": "digits",
+            "batch_size": f"range(1, {sizes + 1 + more})", "dataset": "digits",
         }  # fmt: skip
         phase = {"output_dir": directory, "combinations": combinations}
         queue.write({f"for_{directory}": phase}, f"{directory}.yaml")

@@ -20,20 +20,30 @@ def growing(found: Figures, _: Picture) -> str:
         return ""
     rows = [
         [f"{int(cells):,}", *(found[f"init/{what}/{cells}"].text() for what in
-         ("first", "again", "bare")),
+         ("first", "again", "more", "bare")),
          found[f"init/first/{cells}"].over(found[f"init/bare/{cells}"]).text(" x"),
          short(int(cells) / found[f"init/first/{cells}"].median),
          found[f"init/first_mb/{cells}"].text()]
         for cells in sizes
     ]  # fmt: skip
-    head = ["cells", "first", "again", "bare rows", "first to bare", "cells per second", "MB"]
+    head = [
+        "cells",
+        "first",
+        "again",
+        "one value more",
+        "bare rows",
+        "first to bare",
+        "cells per second",
+        "MB",
+    ]
     later, by_hand = found["later/seconds"], found["later/bare_seconds"]
     return f"""## Large sweeps
 
 `sqlqueue init` of two sweep files, each with half of the cells; half of each file's are in the
 other too, so that four cells make three tasks. A whole process, in seconds; then the same command
-again, which adds nothing. Beside it as many rows as there are tasks for one table of a bare
-database, in one transaction. The last column is the most memory that the process held.
+again, which adds nothing; then with one value more of the parameter that has up to 100 values.
+Beside it as many rows as there are tasks for one table of a bare database, in one transaction. The
+last column is the most memory that the process held.
 
 {table(head, rows)}
 

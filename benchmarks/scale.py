@@ -112,6 +112,8 @@ def _results(queues: dict[str, BenchQueue], size: Size, found: Figures) -> None:
                 given = queue.claim({f"c{n}": results // count for n in range(count)})
                 os.sync()
                 found.add(f"rows/{count}/{rows}", clients.run("submit", queue, given).rate)
+        for rows, queue in beside.items():
+            found.add(f"rows/mb/{rows}", queue.memory_mb)
     for queue in beside.values():
         queue.stop()
 

@@ -44,7 +44,7 @@ class Size:
     """Rounds, tasks per round of the light clients, of real workers, and a share of the peers'."""
 
     rounds: int = 5
-    light: int = CLIENTS * 120
+    light: int = CLIENTS * 60
     work: int = 300
     crews: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 4))
     """Workers, and the slots of each."""
