@@ -120,6 +120,8 @@ class Grid:
 
     def masks(self) -> tuple[int, list[list[int]]]:
         """Bits of the exclusions that the fixed values meet; per axis, that each row meets."""
+        if not self.exclude:
+            return 0, [[0] * len(each.rows) for each in self.axes]
         swept = {name for each in self.axes for name in each.names}
         start = 0
         for bit, exclusion in enumerate(self.exclude):

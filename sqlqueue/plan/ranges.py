@@ -144,8 +144,10 @@ def _range(numbers: list[Fraction], integers: bool) -> Range:
             f"found an empty range; with this step its stop, which is left out, must be {way} "
             "its start"
         )
-    kind: Callable[[Fraction], int | float] = int if integers else float
-    return Range(count, lambda index: kind(start + index * step))
+    if integers:  # exact by themselves, and several times as quick as fractions
+        first, stride = int(start), int(step)
+        return Range(count, lambda index: first + index * stride)
+    return Range(count, lambda index: float(start + index * step))
 
 
 def _linspace(numbers: list[Fraction], count: int) -> Range:
