@@ -20,7 +20,8 @@ from sqlqueue.store import audit, engine, pace
 from support import environment
 
 SECTIONS = ["Goals", "Results per second", "Whole tasks, and the peers", "Large sweeps",
-            "From start to end of a command", "Rounds of training", "What did not help"]  # fmt: skip
+            "From start to end of a command", "Rounds of training",
+            "What did not help"]  # fmt: skip
 
 
 @pytest.mark.slow
