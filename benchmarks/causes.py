@@ -9,6 +9,10 @@ from __future__ import annotations
 UNKNOWN = "The cause is not known yet."
 
 CAUSES: dict[str, str] = {
+    "flat_mb": (
+        "the database's cache of 64 MB: full beside a million rows, still filling beside a "
+        "thousand. With it full nothing grows from round to round."
+    ),
     "one": (
         "a third of the time is the disk's three syncs; the rest are fourteen statements and the "
         "pages of log that they change (whose manager, whose attempt, which "

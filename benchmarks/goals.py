@@ -119,7 +119,7 @@ GOALS = (
     Goal("gap", "from one run to the next", of("whole/gap_ms/1x1/median"), 1,
          ("whole/gap_ms/1x1/median",), unit=" ms", baseline=DURABLE_PEER,
          ratio=lambda found: _times(found, "whole/gap_ms/1x1/median", *_DURABLE)),
-    Goal("warm", "processes that run 300 tasks of one runner", of("whole/children/1x1"), 1,
+    Goal("warm", "processes that run the tasks of one runner", of("whole/children/1x1"), 1,
          ("whole/children/1x1",)),
     Goal("light", "whole tasks, 64 light clients", of("whole/together"), 6_000,
          ("whole/together",), least=True, unit=" per second", baseline=BEST_PEER,

@@ -45,7 +45,7 @@ class Size:
 
     rounds: int = 5
     light: int = CLIENTS * 60
-    work: int = 300
+    work: int = 150
     crews: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 4))
     """Workers, and the slots of each."""
     peers: bool = True
