@@ -73,13 +73,13 @@ CAUSES: dict[str, str] = {
         "of some forty cells in Python."
     ),
     "status": (
-        "while the writer has the interpreter, the thread that reads the figures waits for its "
-        "turn; with nobody at work it is fifty directories, the workers and "
-        "the failures, in some twenty statements."
+        "with nobody at work it takes about half as long: fifty directories, the workers and the "
+        "failures, in some twenty statements. Beside a busy writer, the thread that reads the "
+        "figures waits for the interpreter at each of them."
     ),
     "slow_down": (
-        "a look takes the interpreter some 20 ms from the writer, so that one each second is near "
-        "the limit; the rounds differ among themselves by ten times as much."
+        "a look takes the interpreter some 10 ms from the writer, one each second thus 1 %; the "
+        "rounds differ among themselves by ten times as much."
     ),
     "claim": (
         "measured as the manager does it for one: several statements, which "

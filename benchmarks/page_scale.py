@@ -100,14 +100,15 @@ def _status(found: Figures) -> str:
              found["status/idle_ms"].over(found["status/count_ms"]).text(" x")]]  # fmt: skip
     if found.has("status/busy_ms"):
         busy = found["status/busy_ms"]
-        rows.append(["64 clients submit", busy.text(),
+        rows.append(["64 clients submit and request", busy.text(),
                      busy.over(found["status/count_ms"]).text(" x")])  # fmt: skip
     rows.append(["tasks counted by state, by hand", found["status/count_ms"].text(), ""])
-    return f"""`status`, from the question to the answer, in milliseconds:
+    return f"""`status`, from the question to the answer, in milliseconds; each of those who
+work has one task:
 
 {table(["while", "ms", "to a count"], rows)}
 
-Asked every second, it leaves those 64 clients {watched.text()} of the results per second
+Asked every second, it leaves those 64 clients {watched.text()} of the tasks per second
 that they had unwatched."""
 
 

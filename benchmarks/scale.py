@@ -71,6 +71,7 @@ def measure(folder: Path, quick: bool) -> Figures:
     plans |= {f"rows-{rows}": Plan(rows + spare, rows) for rows in size.rows}
     with _made(folder, plans, found) as queues:
         _results(queues, size, found)
+        _status(queues[WIDE], size, found)
         counts = {size.wide.tasks: queues[WIDE]}
         counts |= {count: queues[f"claims-{count}"] for count, _ in size.claims}
         _claims(dict(sorted(counts.items())), size, found)
@@ -172,12 +173,21 @@ def _socket_ms(queue: BenchQueue, count: int) -> float:
     return 1000 * seconds / count
 
 
+# --- `status` of a million tasks ---------------------------------------------------------------
+
+
+def _status(queue: BenchQueue, size: Size, found: Figures) -> None:
+    """Before anything else: a task that is claimed and left would be in every answer."""
+    queue.start()
+    status_beside(queue, size.rounds, 2 * size.results, found)
+    queue.stop()
+
+
 # --- a million tasks ------------------------------------------------------------------------------
 
 
 def _wide(queue: BenchQueue, size: Size, found: Figures) -> None:
     queue.start()
-    status_beside(queue, size.rounds, size.results, found)
     found.add("million/manager_mb", queue.memory_mb)
     held = queue.claim({f"w{number}": 1 for number in range(size.workers)})
     for _ in range(size.rounds):

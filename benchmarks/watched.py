@@ -1,4 +1,4 @@
-"""`status` of a queue that is at work: how long it takes, and what it costs those who submit.
+"""`status` of a queue that is at work: how long it takes, and what it costs those who work.
 
 Promises: with and without somebody who looks take turns.  What is not here: the command as a whole
 process (`starting.py`).
@@ -22,17 +22,21 @@ def status_beside(queue: BenchQueue, rounds: int, results: int, found: Figures) 
     """Results per second, watched and not; milliseconds of an answer, of a count by hand."""
     for number in range(rounds):
         for watched in (True, False) if number % 2 else (False, True):
-            given = queue.claim({f"c{n}": results // CLIENTS for n in range(CLIENTS)})
             os.sync()
             if watched:
-                _watched(queue, given, found)
+                _watched(queue, results, found)
             else:
-                found.add("status/unwatched", clients.run("submit", queue, given).rate)
+                found.add("status/unwatched", _work(queue, results))
         found.add("status/idle_ms", _status_ms(queue))
         found.add("status/count_ms", bare.count_ms(queue.home / "queue.db"))
 
 
-def _watched(queue: BenchQueue, given: dict[str, list[clients.Given]], found: Figures) -> None:
+def _work(queue: BenchQueue, results: int) -> float:
+    """Each client submits a result and requests the next task: it has one at a time."""
+    return clients.run("together", queue, clients.requests(CLIENTS, results)).rate
+
+
+def _watched(queue: BenchQueue, results: int, found: Figures) -> None:
     ended = threading.Event()
     looks = Series()
 
@@ -42,7 +46,7 @@ def _watched(queue: BenchQueue, given: dict[str, list[clients.Given]], found: Fi
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    found.add("status/watched", clients.run("submit", queue, given).rate)
+    found.add("status/watched", _work(queue, results))
     ended.set()
     watcher.join()
     if looks.values:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 from acceptance import Study
 from thinned import thin
@@ -38,6 +39,12 @@ for _number in (signal.SIGINT, signal.SIGHUP):
 # Hundreds of processes start: none is to compile the product anew, whatever is set outside.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# No test judges how quick this machine is just now, and so does no example of one.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @dataclass

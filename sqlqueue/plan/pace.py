@@ -103,6 +103,7 @@ class Paces:
         self._runs: Counter[tuple[str, str]] = Counter()
         self._laws: dict[tuple[str, str], _Law] = {}
         self._brought: dict[tuple[str, str], float | None] = {}
+        self._kinds: dict[str, list[str]] = {}
         for each in seen:
             if each.seconds:
                 middle = max(median(each.seconds), _SHORTEST_SECONDS)
@@ -131,8 +132,10 @@ class Paces:
 
     def kinds(self, experiment: str) -> list[str]:
         """The kinds of device that the experiment was seen on, the most frequent first."""
-        found = {kind: runs for (name, kind), runs in self._runs.items() if name == experiment}
-        return sorted(found, key=lambda kind: (-found[kind], kind))
+        if experiment not in self._kinds:
+            found = {kind: runs for (name, kind), runs in self._runs.items() if name == experiment}
+            self._kinds[experiment] = sorted(found, key=lambda kind: (-found[kind], kind))
+        return self._kinds[experiment]
 
     def usually(self, shape: Shape) -> float | None:
         """What it takes where its experiment mostly ran."""

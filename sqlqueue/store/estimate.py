@@ -20,12 +20,31 @@ from sqlqueue.plan.pace import Paces, kind_of
 from sqlqueue.store import pace
 from sqlqueue.store.counting import EVERY
 from sqlqueue.store.planned import tallies
+from sqlqueue.store.prepared import Gathered
 from sqlqueue.store.schema import attempts, task_phases, tasks
 
 CPU: Final = "cpu"
 USUAL: Final = "usual"
 """The kind of a runner that nobody has seen yet: each experiment as fast as where it mostly ran."""
 
+_TALLIES: Final = Gathered(
+    select(
+        *(tallies.c[name] for name in ("phase_id", "state", "shape_id", "priority", "held")),
+        tallies.c.cells,
+    ).where(tallies.c.cells > 0)
+)
+_WISH: Final = task_phases.c
+_RUNNING: Final = Gathered(
+    select(tasks.c.task_id, tasks.c.shape_id, attempts.c.device, _WISH.phase_id)
+    .select_from(attempts)
+    .join(tasks, tasks.c.signature == attempts.c.signature)
+    .join(
+        task_phases,
+        (_WISH.signature == attempts.c.signature) & _WISH.withdrawn.is_(False),
+        isouter=True,
+    )
+    .where(attempts.c.outcome.is_(None))
+)
 Kind = tuple[int, int]
 """Cells that are alike: their shape and priority."""
 
@@ -66,14 +85,14 @@ class Work:
         self._shapes = pace.known_shapes(connection)
         self.paces: Paces = pace.known_paces(connection, self._shapes)
         self._left: dict[int, _Left] = defaultdict(_Left)
-        for row in connection.execute(select(tallies).where(tallies.c.cells > 0)):
-            left = self._left[row.phase_id]
-            left.states[row.state] += row.cells
-            if row.state == State.PENDING:
-                kinds = left.held if row.held else left.free
-                kinds[row.shape_id, row.priority] += row.cells
-            elif row.state == State.RUNNING:
-                left.running[row.shape_id] += row.cells
+        for phase_id, state, shape_id, priority, held, cells in _TALLIES.all(connection):
+            left = self._left[phase_id]
+            left.states[state] += cells
+            if state == State.PENDING:
+                kinds = left.held if held else left.free
+                kinds[shape_id, priority] += cells
+            elif state == State.RUNNING:
+                left.running[shape_id] += cells
         self._running = {each.task_id: each for each in _running(connection)}
 
     def states(self, phase_id: int = EVERY) -> Counter[str]:
@@ -176,20 +195,8 @@ class Work:
 
 def _running(connection: Connection) -> list[Running]:
     """Every task that runs, with the phases that want it."""
-    wish = task_phases.c
-    query = (
-        select(tasks.c.task_id, tasks.c.shape_id, attempts.c.device, wish.phase_id)
-        .select_from(attempts)
-        .join(tasks, tasks.c.signature == attempts.c.signature)
-        .join(
-            task_phases,
-            (wish.signature == attempts.c.signature) & wish.withdrawn.is_(False),
-            isouter=True,
-        )
-        .where(attempts.c.outcome.is_(None))
-    )
     found: dict[str, tuple[int, str, set[int]]] = {}
-    for task_id, shape_id, device, phase_id in connection.execute(query):
+    for task_id, shape_id, device, phase_id in _RUNNING.all(connection):
         _, _, phases = found.setdefault(task_id, (shape_id, kind_of(device), set()))
         if phase_id is not None:
             phases.add(phase_id)

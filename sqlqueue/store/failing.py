@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, and_, func, select
+from sqlalchemy import Connection, RowMapping, and_, bindparam, func, select
 
 from sqlqueue.lifecycle import Outcome, State
 from sqlqueue.plan.headline import headline
@@ -38,6 +38,30 @@ _COMPLETED: Final = (
     .join(attempts, attempts.c.signature == tasks.c.signature)
     .where(attempts.c.outcome == Outcome.COMPLETED.value)
     .order_by(attempts.c.id.desc())
+)
+_GIVEN_BACK: Final = (
+    select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error, tasks.c.state)
+    .join(tasks, tasks.c.signature == attempts.c.signature)
+    .where(attempts.c.id > bindparam("after"), attempts.c.number > tasks.c.rerun_after)
+    .where(attempts.c.outcome == Outcome.RELEASED.value)
+    .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
+    .order_by(attempts.c.id)
+)
+_LAST: Final = (
+    select(attempts.c.signature, func.max(attempts.c.number).label("number"))
+    .join(tasks, tasks.c.signature == attempts.c.signature)
+    .where(states.FAILED, attempts.c.outcome.in_(FAILED))
+    .group_by(attempts.c.signature)
+    .subquery()
+)
+_FAILED_TASKS: Final = (
+    select(tasks.c.task_id, attempts.c.outcome, attempts.c.error, tasks.c.parameters)
+    .join(_LAST, _LAST.c.signature == tasks.c.signature)
+    .join(
+        attempts,
+        and_(attempts.c.signature == _LAST.c.signature, attempts.c.number == _LAST.c.number),
+    )
+    .order_by(tasks.c.id)
 )
 REST: Final = Said("FAILED", ("what else was said",), ())
 
@@ -134,23 +158,9 @@ def _last_failures(signatures: list[str]) -> Any:
 
 def failures(connection: Connection) -> list[dict[str, Any]]:
     """Failed tasks by the kind of their last failure, the most frequent first."""
-    column = attempts.c
-    last = (
-        select(column.signature, func.max(column.number).label("number"))
-        .join(tasks, tasks.c.signature == column.signature)
-        .where(states.FAILED, column.outcome.in_(FAILED))
-        .group_by(column.signature)
-        .subquery()
-    )
-    query = (
-        select(tasks.c.task_id, column.outcome, column.error, tasks.c.parameters)
-        .join(last, last.c.signature == tasks.c.signature)
-        .join(attempts, and_(column.signature == last.c.signature, column.number == last.c.number))
-        .order_by(tasks.c.id)
-    )
     found: dict[str, tuple[Said, list[str]]] = {}
     texts: list[tuple[str, str]] = []
-    for task_id, outcome, error, parameters in connection.execute(query):
+    for task_id, outcome, error, parameters in connection.execute(_FAILED_TASKS):
         told = said(outcome, error)
         before, ids = found.get(told.kind, (told, []))
         ids.append(task_id)
@@ -187,16 +197,9 @@ def _shared(connection: Connection, failed: list[tuple[str, str]]) -> dict[str, 
 def given_back(connection: Connection) -> list[dict[str, Any]]:
     """Waiting tasks that a worker lately could not run where it is, by what it said."""
     newest = connection.execute(select(func.max(attempts.c.id))).scalar() or 0
-    query = (
-        select(tasks.c.task_id, attempts.c.worker_id, attempts.c.error, tasks.c.state)
-        .join(tasks, tasks.c.signature == attempts.c.signature)
-        .where(attempts.c.id > newest - LATELY_ATTEMPTS, attempts.c.number > tasks.c.rerun_after)
-        .where(attempts.c.outcome == Outcome.RELEASED.value)
-        .where(attempts.c.error.startswith(CANNOT_RUN, autoescape=True))
-        .order_by(attempts.c.id)
-    )
+    found = connection.execute(_GIVEN_BACK, {"after": newest - LATELY_ATTEMPTS})
     # The state is looked at here: asked for there, it would have every waiting task looked at.
-    rows = (each for each in connection.execute(query) if each.state == State.PENDING)
+    rows = (each for each in found if each.state == State.PENDING)
     return _grouped((row.task_id, f"{row.worker_id} {headline(row.error)}") for row in rows)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -18,7 +19,7 @@ from sqlqueue.lifecycle import State
 from sqlqueue.plan.pace import Paces, Seen, Shape
 from sqlqueue.store.counting import EVERY
 from sqlqueue.store.planned import paces, shapes, tallies
-from sqlqueue.store.prepared import Prepared
+from sqlqueue.store.prepared import Gathered, Prepared
 from sqlqueue.store.reading import PENDING
 from sqlqueue.store.schema import tasks
 
@@ -38,6 +39,12 @@ _KEEP_PACE: Final = Prepared(
         index_elements=["shape_id", "kind"],
         set_={"runs": _KEEP.excluded.runs, "seconds": _KEEP.excluded.seconds},
     )
+)
+_SHAPES: Final = Gathered(
+    select(shapes.c.id, shapes.c.experiment, shapes.c.cost, shapes.c.parameters, shapes.c.key)
+)
+_PACES: Final = Gathered(
+    select(paces.c.shape_id, paces.c.kind, func.json(paces.c.seconds), paces.c.runs)
 )
 _OF_SHAPE: Final = (
     PENDING.where(tasks.c.shape_id == bindparam("shape"), tasks.c.priority == bindparam("urgency"))
@@ -101,17 +108,19 @@ def learn_all(connection: Connection, took: Iterable[tuple[int, str, float]]) ->
 
 def known_shapes(connection: Connection) -> dict[int, Shape]:
     """Every shape by its id."""
-    return {
-        row.id: Shape(row.experiment, row.cost, json.loads(row.parameters), row.key)
-        for row in connection.execute(select(shapes))
-    }
+    return {key: _shape(*others) for key, *others in _SHAPES.all(connection)}
+
+
+@lru_cache(2 * MOST_SHAPES)  # they are asked for again and again, and never change
+def _shape(experiment: str, cost: float, parameters: str, key: str) -> Shape:
+    return Shape(experiment, cost, json.loads(parameters), key)
 
 
 def known_paces(connection: Connection, known: dict[int, Shape]) -> Paces:
     """What is known of durations."""
     return Paces(
-        Seen(known[row.shape_id], row.kind, tuple(json.loads(row.seconds)), row.runs)
-        for row in connection.execute(select(paces))
+        Seen(known[shape_id], kind, tuple(seconds), runs)
+        for shape_id, kind, seconds, runs in _PACES.all(connection)
     )
 
 

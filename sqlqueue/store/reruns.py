@@ -34,12 +34,15 @@ IN_VAIN: Final[ColumnElement[bool]] = and_(
 )
 """Ran once more and failed: the result of before stands."""
 
+_COUNT: Final = select(func.count()).select_from(tasks)
+_OPEN: Final = tasks.c.state.in_([State.PENDING.value, State.RUNNING.value])
+_RERUNNING: Final = _COUNT.where(_EVER, _OPEN)
+_IN_VAIN: Final = _COUNT.where(IN_VAIN)
+
 
 def figures(connection: Connection) -> dict[str, int]:
     """How many run once more, or are to, and how many did in vain."""
-    open_ = tasks.c.state.in_([State.PENDING.value, State.RUNNING.value])
-    count = select(func.count()).select_from(tasks)
     return {
-        "rerunning": int(connection.execute(count.where(_EVER, open_)).scalar_one()),
-        "reruns_failed": int(connection.execute(count.where(IN_VAIN)).scalar_one()),
+        "rerunning": int(connection.execute(_RERUNNING).scalar_one()),
+        "reruns_failed": int(connection.execute(_IN_VAIN).scalar_one()),
     }

@@ -26,12 +26,19 @@ from sqlqueue.store.counting import EVERY
 from sqlqueue.store.estimate import Work
 from sqlqueue.store.lanes import Lanes
 from sqlqueue.store.planned import directory_tallies
+from sqlqueue.store.prepared import Gathered
 from sqlqueue.store.schema import attempts, phases, tasks
 
 FOLDER: Final = "unsubmitted"
 LOOK_SECONDS: Final = 2.0
 
 T = TypeVar("T")
+
+_NONE: Final = {"total": 0} | {each.value.lower(): 0 for each in State}
+_PHASES: Final = Gathered(
+    select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
+)
+_DIRECTORY_TALLIES: Final = Gathered(select(directory_tallies))
 
 _lanes: Final = Lanes(LOOK_SECONDS)
 _looking: Final = threading.Lock()
@@ -129,7 +136,7 @@ def _without_workers(connection: Connection) -> dict[str, Any]:
 
 def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Counts by state, in lower case, with their total."""
-    counts = {"total": 0} | {state.value.lower(): 0 for state in State}
+    counts = dict(_NONE)
     for state, count in states:
         counts[state.lower()] += count
         counts["total"] += count
@@ -139,7 +146,6 @@ def counted(states: Iterable[tuple[str, int]]) -> dict[str, int]:
 def _phases(connection: Connection, work: Work) -> list[dict[str, Any]]:
     """Counts per phase, in the order in which the phases appeared."""
     broken = breaker.paused(connection)
-    named = select(phases.c.id, phases.c.name, phases.c.paused, phases.c.asked_priority)
     return [
         {
             "key": key,
@@ -147,19 +153,17 @@ def _phases(connection: Connection, work: Work) -> list[dict[str, Any]]:
             **counted(work.states(key).items()),
             "eta_seconds": None,
             "work_seconds": work.work_seconds(key),
-            "paused": paused,
+            "paused": bool(paused),
             "breaker": broken[key].shown() if key in broken else None,
             "asked_priority": asked,
         }
-        for key, name, paused, asked in connection.execute(named.order_by(phases.c.id))
+        for key, name, paused, asked in sorted(_PHASES.all(connection))
     ]
 
 
 def _directories(connection: Connection) -> list[dict[str, Any]]:
-    tally = directory_tallies.c
-    query = select(tally.directory_id, tally.state, tally.cells)
     states: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for key, state, count in connection.execute(query):
+    for key, state, count in _DIRECTORY_TALLIES.all(connection):
         states[key].append((state, count))
     return [
         {
