@@ -18,9 +18,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.plan.command import Command
 from sqlqueue.protocol import ExperimentMemory, ParameterMemory
+from sqlqueue.store.prepared import Prepared
 from sqlqueue.store.schema import experiment_parameters, experiments
 
-_COMMAND = select(experiments.c.command).where(experiments.c.name == bindparam("name"))
+_COMMAND = Prepared(select(experiments.c.command).where(experiments.c.name == bindparam("name")))
 
 
 def remember(connection: Connection, known: Iterable[ExperimentMemory], now: float) -> None:
@@ -96,7 +97,8 @@ def _parameters(connection: Connection, names: Collection[str]) -> dict[str, lis
 
 def command_of(connection: Connection, experiment: str) -> Command | None:
     """What an experiment runs; None when it is no command."""
-    return _read(connection.execute(_COMMAND, {"name": experiment}).scalar())
+    found = _COMMAND.all(connection, name=experiment)
+    return _read(found[0][0]) if found else None
 
 
 def _written(command: Command) -> str:

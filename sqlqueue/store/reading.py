@@ -111,6 +111,10 @@ PENDING = select(tasks.c.id, tasks.c.task_id).where(
 )
 _LARGEST = PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost.desc(), tasks.c.id)
 _SMALLEST = PENDING.order_by(tasks.c.priority.desc(), tasks.c.cost, tasks.c.id)
+_FIRST = {
+    smallest: Prepared(order.limit(bindparam("most")))
+    for smallest, order in ((True, _SMALLEST), (False, _LARGEST))
+}
 _ATTEMPT = select(
     attempts.c.id,
     attempts.c.signature,
@@ -206,9 +210,10 @@ def candidates(
 
     `without`: experiments whose tasks it does not take.
     """
+    if not without:
+        return _FIRST[smallest].all(connection, most=limit)
     query = (_SMALLEST if smallest else _LARGEST).limit(limit)
-    if without:
-        query = query.where(tasks.c.experiment.not_in(without))
+    query = query.where(tasks.c.experiment.not_in(without))
     return [(row.id, row.task_id) for row in connection.execute(query)]
 
 

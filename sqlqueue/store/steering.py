@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlqueue.lifecycle import Event, State, move
 from sqlqueue.plan.selector import is_worker
 from sqlqueue.store import states, wishing
+from sqlqueue.store.prepared import Prepared
 from sqlqueue.store.reading import Attempt, running_of_tasks
 from sqlqueue.store.schema import (
     attempts,
@@ -37,7 +38,7 @@ from sqlqueue.store.selecting import Chosen
 
 _WISH: Final = task_phases.c
 _PAUSED: Final = "paused"
-_QUEUE_PAUSED: Final = select(meta.c.value).where(meta.c.key == _PAUSED)
+_QUEUE_PAUSED: Final = Prepared(select(meta.c.value).where(meta.c.key == _PAUSED))
 _DRAINS: Final = select(drains).order_by(drains.c.id)
 _PAUSED_PHASES: Final = select(phases.c.name).where(phases.c.paused).order_by(phases.c.id)
 _BROKEN_PHASES: Final = _PAUSED_PHASES.join(breakers, breakers.c.phase_id == phases.c.id)
@@ -157,7 +158,7 @@ def set_priority_of_phases(
 
 def is_queue_paused(connection: Connection) -> bool:
     """Whether nothing at all is handed out."""
-    return connection.execute(_QUEUE_PAUSED).scalar() is not None
+    return bool(_QUEUE_PAUSED.all(connection))
 
 
 def pause_queue(connection: Connection, paused: bool) -> None:
