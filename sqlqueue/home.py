@@ -13,6 +13,7 @@ import os
 import stat
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Home:
         """The folder that holds the home: relative output directories start here."""
         return self.path.parent
 
-    @property
+    @cached_property  # looked at with every commit
     def database(self) -> Path:
         return self.path / "queue.db"
 
@@ -48,12 +49,12 @@ class Home:
         """A database rebuilt by `recover`, complete, about to take the place of the other."""
         return self.path / "queue.db.recovered"
 
-    @property
+    @cached_property  # looked at with every commit
     def seal(self) -> Path:
         """Says how whoever wrote last left the database: see `store/sealing.py`."""
         return self.path / "queue.db.seal"
 
-    @property
+    @cached_property  # looked at with every commit
     def lock(self) -> Path:
         """Held (flock) by the one process that may write: a manager, or a lone command."""
         return self.path / "manager.lock"

@@ -26,6 +26,7 @@ from sqlqueue.home import Home
 from sqlqueue.store import condition, detaching, looking
 from sqlqueue.store.condition import WAY_OUT
 from sqlqueue.store.looking import BUSY_MILLISECONDS
+from sqlqueue.store.prepared import execute
 
 T = TypeVar("T")
 
@@ -194,7 +195,7 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        execute(connection, begin, ())
 
     return engine
 

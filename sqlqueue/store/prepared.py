@@ -21,6 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement, CompilerElement
 
+from sqlqueue.plan.quick_json import written
+
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
@@ -143,4 +145,4 @@ def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 def listed(values: Iterable[str | int]) -> str:
     """What `among` looks among."""
-    return json.dumps(list(values))
+    return written(list(values))

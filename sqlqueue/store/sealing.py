@@ -15,6 +15,7 @@ What is not here: what is looked at instead (`condition.py`).
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -66,8 +67,11 @@ def holds(home: Home) -> bool:
 def _description(database: Path) -> bytes:
     """The database and its log as a note says it; empty where there is none to speak of."""
     try:
-        with database.with_name(f"{database.name}-wal").open("rb", buffering=0) as log:
-            salts = log.read(SALTS.stop)[SALTS]
+        log = os.open(f"{database}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            salts = os.read(log, SALTS.stop)[SALTS]
+        finally:
+            os.close(log)
         look = look_of(database.stat(follow_symlinks=False))
     except OSError:
         return b""
