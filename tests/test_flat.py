@@ -8,6 +8,8 @@ manager's core in this process; what is not here: sockets and threads.
 from __future__ import annotations
 
 import sqlite3
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ LARGE = 100_000
 LARGEST = 1_000_000
 MANY = 64
 RUNNING = 200
+MOST_FETCHED = 80
 
 MOST: dict[str, Spent] = {
     "status": Spent(statements=19, steps=19_000, commits=1),
@@ -170,6 +173,25 @@ def test_the_queues_that_are_compared_are_queues(tmp_path: Path) -> None:
         act(queue)
     queue.desk.committer.close()
     assert list(verify(queue.home)) == []
+
+
+def test_status_fetches_few_rows_one_by_one(tmp_path: Path) -> None:
+    """At each the interpreter is given up, and a busy manager does not give it back at once."""
+    queue = Queue.made(tmp_path / "queue", SMALL)
+    fetched = Counter[str]()
+
+    def note(_frame: object, event: str, what: object) -> None:
+        if event == "c_call":
+            fetched[getattr(what, "__name__", "")] += 1
+
+    queue.status()
+    sys.setprofile(note)
+    try:
+        queue.status()
+    finally:
+        sys.setprofile(None)
+    queue.desk.committer.close()
+    assert 0 < fetched["fetchone"] <= MOST_FETCHED < RUNNING
 
 
 def test_what_status_reads_is_found_by_an_index(tmp_path: Path) -> None:

@@ -23,10 +23,9 @@ from sqlqueue.disk import Disk
 from sqlqueue.errors import DatabaseError
 from sqlqueue.filesystems import on_network
 from sqlqueue.home import Home
-from sqlqueue.store import condition, detaching, looking
+from sqlqueue.store import condition, detaching, looking, prepared
 from sqlqueue.store.condition import WAY_OUT
 from sqlqueue.store.looking import BUSY_MILLISECONDS
-from sqlqueue.store.prepared import execute
 
 T = TypeVar("T")
 
@@ -195,7 +194,7 @@ def _engine(path: Path, *, read_only: bool, shared: bool = True, trace: bool = T
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        execute(connection, begin, ())
+        prepared.execute(connection, begin, ())
 
     return engine
 
