@@ -31,9 +31,9 @@ CAUSES: dict[str, str] = {
         "the log comes on top now and then."
     ),
     "flat": (
-        "most likely that the indexes of a million rows are larger than the database's cache of "
-        "64 MB, which is not proved; statements and rows looked at are the same "
-        "(`tests/test_flat.py`, at 1,000 and at 1,000,000)."
+        "beside a thousand rows many share a page of an index, beside a million each has its own: "
+        "64 results write three times as much of the log, with the same statements and rows "
+        "looked at (`tests/test_flat.py`, at 1,000 and at 1,000,000). A larger cache did not help."
     ),
     "flat_one": (
         "as with 64 clients; the rounds of one client differ among themselves by more than that."
@@ -82,10 +82,10 @@ CAUSES: dict[str, str] = {
         "rounds differ among themselves by ten times as much."
     ),
     "claim": (
-        "measured as the manager does it for one: several statements, which "
-        "read the whole task, write the attempt into four indexes, take the task out of three, and "
-        "change the counts of its phases and directories. It hardly grows with the queue, and many "
-        "claims together cost less each."
+        "measured as the manager does it for one. The largest parts are the task's move, which "
+        "takes it out of three indexes and changes the counts of its phases and directories, and "
+        "the attempt's row: what belongs to a signature is on pages far apart. It hardly grows "
+        "with the queue, and many claims together cost less each."
     ),
     "training": (
         "the wide models: a step of them keeps the processor busy with multiplications that are "
