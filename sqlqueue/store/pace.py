@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Text, bindparam, cast, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sqlqueue.lifecycle import State
@@ -41,11 +41,15 @@ _KEEP_PACE: Final = Prepared(
     )
 )
 _SHAPES: Final = Gathered(
-    select(shapes.c.id, shapes.c.experiment, shapes.c.cost, shapes.c.parameters, shapes.c.key)
+    select(
+        shapes.c.id,
+        shapes.c.experiment,
+        cast(shapes.c.cost, Text),
+        shapes.c.parameters,
+        shapes.c.key,
+    )
 )
-_PACES: Final = Gathered(
-    select(paces.c.shape_id, paces.c.kind, func.json(paces.c.seconds), paces.c.runs)
-)
+_PACES: Final = Gathered(select(paces.c.shape_id, paces.c.kind, paces.c.seconds, paces.c.runs))
 _OF_SHAPE: Final = (
     PENDING.where(tasks.c.shape_id == bindparam("shape"), tasks.c.priority == bindparam("urgency"))
     .order_by(tasks.c.id)
@@ -112,14 +116,14 @@ def known_shapes(connection: Connection) -> dict[int, Shape]:
 
 
 @lru_cache(2 * MOST_SHAPES)  # they are asked for again and again, and never change
-def _shape(experiment: str, cost: float, parameters: str, key: str) -> Shape:
-    return Shape(experiment, cost, json.loads(parameters), key)
+def _shape(experiment: str, cost: str, parameters: str, key: str) -> Shape:
+    return Shape(experiment, float(cost), json.loads(parameters), key)
 
 
 def known_paces(connection: Connection, known: dict[int, Shape]) -> Paces:
     """What is known of durations."""
     return Paces(
-        Seen(known[shape_id], kind, tuple(seconds), runs)
+        Seen(known[shape_id], kind, tuple(json.loads(seconds)), runs)
         for shape_id, kind, seconds, runs in _PACES.all(connection)
     )
 

@@ -105,7 +105,8 @@ class Prepared:
 
 class Gathered:
     """A query without parameters, all of whose rows come as one: texts, whole numbers, booleans as
-    0 and 1, and numbers to fifteen digits.
+    0 and 1.  (A number that is not whole had better be a text: JSON knows no infinity, and SQLite
+    writes fifteen digits.)
 
     Whoever fetches row by row gives the interpreter up at each, and beside a busy thread waits as
     often to have it back.
