@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -403,3 +405,19 @@ def test_a_full_disk_is_told_with_its_place_until_there_is_room(core: Core) -> N
     assert committer.trouble == told
     core.ok(many)
     assert committer.trouble == ""
+
+
+def test_a_row_that_cannot_be_read_refuses_the_request_and_ends_nothing(core: Core) -> None:
+    """Not the first: what a statement is executed for is read, what follows is not."""
+    core.add(task(0), task(1))
+
+    def spell(parameters: str) -> None:
+        with closing(sqlite3.connect(core.room.home.database)) as base, base:
+            base.execute(f"UPDATE tasks SET parameters = {parameters} WHERE seed = 1")
+
+    spell("CAST(x'ff' AS TEXT)")
+    asked = protocol.RequestTask(worker_id="w", count=2)
+    assert "decode" in core.refused(asked, "storage_failure")
+    assert set(core.states().values()) == {"PENDING"}
+    spell("""'{"seed": 1}'""")
+    assert len(core.ok(asked).tasks) == 2

@@ -55,7 +55,11 @@ class Prepared:
 
     def all(self, connection: Connection, **values: Any) -> list[Any]:
         """The rows that it finds, or that it returns of what it changes."""
-        found: list[Any] = self._execute(connection, self._tuple(values)).fetchall()
+        rows = self._execute(connection, self._tuple(values))
+        try:
+            found: list[Any] = rows.fetchall()
+        except sqlite3.Error as error:  # of a row that is not the first
+            raise DBAPIError.instance(self.text, None, error, sqlite3.Error) from error
         return found
 
     def change(self, connection: Connection, **values: Any) -> int:
