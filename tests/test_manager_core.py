@@ -407,17 +407,22 @@ def test_a_full_disk_is_told_with_its_place_until_there_is_room(core: Core) -> N
     assert committer.trouble == ""
 
 
-def test_a_row_that_cannot_be_read_refuses_the_request_and_ends_nothing(core: Core) -> None:
-    """Not the first: what a statement is executed for is read, what follows is not."""
-    core.add(task(0), task(1))
+def test_a_row_that_cannot_be_read_refuses_the_result_and_ends_nothing(core: Core) -> None:
+    """Not the first: that one the driver reads while the statement is executed."""
+    core.add(task(0), task(0, folder="b"))
+    taken = core.take()
 
-    def spell(parameters: str) -> None:
+    def look(text: str) -> None:
         with closing(sqlite3.connect(core.room.home.database)) as base, base:
-            base.execute(f"UPDATE tasks SET parameters = {parameters} WHERE seed = 1")
+            base.execute(f"UPDATE output_directories SET look = {text} WHERE path = 'b'")
 
-    spell("CAST(x'ff' AS TEXT)")
-    asked = protocol.RequestTask(worker_id="w", count=2)
-    assert "decode" in core.refused(asked, "storage_failure")
-    assert set(core.states().values()) == {"PENDING"}
-    spell("""'{"seed": 1}'""")
-    assert len(core.ok(asked).tasks) == 2
+    [(before,)] = core.sql("SELECT look FROM output_directories WHERE path = 'b'")
+    look("CAST(x'ff' AS TEXT)")
+    submission = protocol.SubmitResult(
+        task_id=taken.task_id, worker_id="w", result_data={"value": 1}
+    )
+    assert "decode" in core.refused(submission, "storage_failure")
+    assert core.rows() == []
+    look(f"'{before}'")
+    core.ok(submission)
+    assert len(core.rows("a")) == len(core.rows("b")) == 2
