@@ -103,7 +103,8 @@ class Prepared:
     def _tuple(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         if self._in_order is None:
             self._compile()
-        found: tuple[Any, ...] = self._in_order({**self._constants, **values})
+        all_values = {**self._constants, **values} if self._constants else values
+        found: tuple[Any, ...] = self._in_order(all_values)
         return found
 
 

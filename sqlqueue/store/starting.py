@@ -15,19 +15,25 @@ from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
 
 from sqlqueue.errors import IllegalMove
 from sqlqueue.lifecycle import Event, State, move
-from sqlqueue.store import records
+from sqlqueue.plan.quick_json import read
 from sqlqueue.store.prepared import Prepared, among, listed, quoted
 from sqlqueue.store.queue import Report
 from sqlqueue.store.reading import TASK, Attempt, TaskRow, task_of
 from sqlqueue.store.recounting import move_all
-from sqlqueue.store.schema import attempts, drains, tasks
+from sqlqueue.store.schema import attempts, drains, output_directories, task_output_dirs, tasks
 
 _LAST: Final = (
     select(func.coalesce(func.max(attempts.c.number), literal_column("0")))
     .where(attempts.c.signature == tasks.c.signature)
     .scalar_subquery()
 )
-_WITH_LAST: Final = TASK.add_columns(tasks.c.id.label("key"), _LAST.label("last"))
+_LINKED: Final = (
+    select(func.json_group_array(func.json_array(task_output_dirs.c.id, output_directories.c.path)))
+    .join(output_directories, output_directories.c.id == task_output_dirs.c.directory_id)
+    .where(task_output_dirs.c.signature == tasks.c.signature)
+    .scalar_subquery()
+)
+_WITH_LAST: Final = TASK.add_columns(tasks.c.id, _LAST, _LINKED)
 _BY_KEY: Final = Prepared(_WITH_LAST.where(among(tasks.c.id, "keys")))
 _WANTED: Final = Prepared(
     _WITH_LAST.where(
@@ -45,7 +51,7 @@ _ASKED: Final = Prepared(
 )
 _NEWEST: Final = Prepared(select(func.coalesce(func.max(attempts.c.id), literal_column("0"))))
 _NAMES: Final = (
-    *("id", "signature", "number", "worker_id", "host", "device", "code_version", "started_at"),
+    *("id", "signature", "number", "worker_id", "host", "device", "started_at", "code_version"),
     *("request_id", "lease_seconds"),
 )
 _BEGIN: Final = Prepared(
@@ -89,21 +95,18 @@ def asked_before(connection: Connection, request_ids: Collection[str]) -> set[tu
 def by_key(connection: Connection, wanted: Collection[int]) -> dict[int, Free]:
     """The tasks with those primary keys, which are known to wait."""
     rows = _BY_KEY.all(connection, keys=listed(wanted)) if wanted else []
-    return {each.key: each for each in _frees(connection, rows)}
+    return {each.key: each for each in map(_free, rows)}
 
 
 def wanted(connection: Connection, task_ids: Collection[str]) -> dict[str, Free]:
     """Of these tasks those that wait and that no pause holds back, by their ids."""
     rows = _WANTED.all(connection, task_ids=listed(task_ids)) if task_ids else []
-    return {each.task.task_id: each for each in _frees(connection, rows)}
+    return {each.task.task_id: each for each in map(_free, rows)}
 
 
-def _frees(connection: Connection, rows: Sequence[Any]) -> list[Free]:
-    links = records.directories_of(connection, [row[0] for row in rows]) if rows else {}
-    return [
-        Free(key, task_of(of_task), last, [path for _, path in links[of_task[0]]])
-        for *of_task, key, last in rows
-    ]
+def _free(row: Sequence[Any]) -> Free:
+    *of_task, key, last, links = row
+    return Free(key, task_of(of_task), last, [path for _, path in sorted(read(links))])
 
 
 def begin(connection: Connection, starts: Sequence[Start]) -> list[Attempt]:
@@ -113,28 +116,19 @@ def begin(connection: Connection, starts: Sequence[Start]) -> list[Attempt]:
     keys = [each.free.key for each in starts]
     if move_all(connection, keys, State.PENDING, move(State.PENDING, Event.CLAIM)) != len(rows):
         raise IllegalMove("a task that was read as PENDING is not any more")
-    _BEGIN.each(connection, rows)
+    _BEGIN.each_row(connection, _NAMES, rows)
     return [_attempt(row, each.free.task.task_id) for row, each in zip(rows, starts, strict=True)]
 
 
-def _row(start: Start, attempt_id: int) -> dict[str, Any]:
+def _row(start: Start, attempt_id: int) -> tuple[Any, ...]:
+    """In the order of `_NAMES`."""
     free, report = start.free, start.report
-    return {
-        "id": attempt_id,
-        "signature": free.task.signature,
-        "number": free.last + 1,
-        "worker_id": report.worker_id,
-        "host": report.host,
-        "device": report.device,
-        "code_version": report.code_version,
-        "started_at": report.now,
-        "request_id": start.request_id,
-        "lease_seconds": start.lease_seconds,
-    }
-
-
-def _attempt(row: dict[str, Any], task_id: str) -> Attempt:
-    return Attempt(
-        row["id"], row["signature"], task_id, row["number"], row["worker_id"], None,
-        row["lease_seconds"], row["started_at"],
+    return (
+        attempt_id, free.task.signature, free.last + 1, report.worker_id, report.host,
+        report.device, report.now, report.code_version, start.request_id, start.lease_seconds,
     )  # fmt: skip
+
+
+def _attempt(row: tuple[Any, ...], task_id: str) -> Attempt:
+    key, signature, number, worker_id, _, _, started_at, _, _, lease_seconds = row
+    return Attempt(key, signature, task_id, number, worker_id, None, lease_seconds, started_at)
