@@ -42,6 +42,21 @@ def test_fedavg_with_equal_counts_is_the_mean(values: list[float], count: int) -
     assert found == pytest.approx(np.mean(values), rel=1e-6, abs=1e-6)
 
 
+@given(st.lists(st.tuples(st.floats(width=32), st.integers(1, 1 << 28)), min_size=1, max_size=9))
+def test_fedavg_is_the_sum_in_double_precision_to_the_last_bit(
+    sent: list[tuple[float, int]],
+) -> None:
+    found = fedavg(updates(*(value for value, _ in sent), counts=[count for _, count in sent]))
+    total = np.float64(sent[0][0]) * sent[0][1]
+    with np.errstate(all="ignore"):
+        for value, count in sent[1:]:
+            total = total + np.float64(value) * count
+        expected = np.float32(total / sum(count for _, count in sent))
+    assert (
+        np.isnan(expected) if found[0].isnan() else found[0].numpy().tobytes() == expected.tobytes()
+    )
+
+
 @given(numbers)
 def test_median_is_the_middle(values: list[float]) -> None:
     found = median(updates(*values)).tolist()

@@ -32,8 +32,8 @@ def fedavg(updates: Iterable[Update]) -> Tensor:
     total: Tensor | None = None
     samples = 0
     for weights, count in updates:
-        weighted = weights.double() * count
-        total = weighted if total is None else total.add_(weighted)
+        # A weight times a count is exact in double precision: however it is added, the sum is one.
+        total = weights.double() * count if total is None else total.add_(weights, alpha=count)
         samples += count
     assert total is not None, "a round has at least one client"
     return (total / samples).to(weights.dtype)
