@@ -187,7 +187,8 @@ def test_a_program_is_told_by_sigterm_whatever_announced_the_end(study: Study) -
 # --- the built-in experiment ------------------------------------------------------------------
 
 
-ROUNDS = 60
+ROUNDS = 240
+"""A few reports of a worker come while they are trained, even on a quick machine."""
 DIGITS = f"""
 defaults: {{output_dir: results, experiment: poisoning, dataset: digits, model_type: cnn}}
 grid:
@@ -254,6 +255,7 @@ ONE_EACH = [
 ]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("signals", ONE_EACH)
 def test_a_cell_that_is_preempted_comes_to_the_same_result(
     study: Study, uninterrupted: dict[str, str], signals: tuple[signal.Signals, ...]
@@ -274,6 +276,7 @@ def test_a_cell_that_is_preempted_comes_to_the_same_result(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_attempt_goes_on_where_the_one_before_was_preempted(study: Study) -> None:
     training(study.root)
     study.set_up("digits.yaml")
